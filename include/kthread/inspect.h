@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Looking at the threads. Never stops the world: a snapshot of one thread is consistent in itself, several are not with
+ * each other.
+ */
+#ifndef KTHREAD_INSPECT_H
+#define KTHREAD_INSPECT_H
+
+#include <kthread/export.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+KTHREAD_BEGIN_DECLS
+
+struct kthread;
+
+enum kthread_state {
+	KTHREAD_CREATED,
+	KTHREAD_RUNNING,
+	KTHREAD_WAITING, /* in kthread_wait*() */
+	KTHREAD_PARKED,
+	KTHREAD_STOPPING,
+	KTHREAD_EXITED,
+	KTHREAD_ADOPTED
+};
+
+enum kthread_wish {
+	KTHREAD_WISH_NONE,
+	KTHREAD_WISH_NODE,
+	KTHREAD_WISH_PREFERRED,
+	KTHREAD_WISH_BOUND,
+	KTHREAD_WISH_PER_CPU
+};
+
+/* Why a thread's mask was given to the kernel last. */
+enum kthread_reason {
+	KTHREAD_REASON_NONE,         /* not yet */
+	KTHREAD_REASON_START,        /* it started, or was adopted */
+	KTHREAD_REASON_WISH,         /* it got a new wish */
+	KTHREAD_REASON_CPUS,         /* CPUs or the cpuset changed */
+	KTHREAD_REASON_HOUSEKEEPING, /* the housekeeping mask changed */
+	KTHREAD_REASON_LOST /* the poll or kthread_rescan() found it changed, and nothing that explains it: put back */
+};
+
+/* Sized as struct kthread_config is: the caller sets size, and gets that much. */
+struct kthread_info {
+	size_t size;
+	char name[64]; /* cut if longer */
+	pid_t tid;
+	enum kthread_state state;
+	enum kthread_wish wish;
+	int node; /* of a node thread, else KTHREAD_NO_NODE */
+	bool broken;
+	bool per_cpu;
+	uint64_t broken_since_ns; /* CLOCK_MONOTONIC; 0 while not broken */
+	uint64_t broken_ns;       /* in total, up to now */
+	enum kthread_reason last_reason;
+	int last_error;         /* errno of the last attempt to give it its mask, 0 = it worked */
+	uint64_t last_place_ns; /* when that was, CLOCK_MONOTONIC; 0 = never */
+	uint64_t reaffines;     /* how often its mask was given to the kernel after its start */
+	uint64_t refusals;      /* how often the kernel refused it */
+	uint64_t wakes;         /* waits that have ended by a wake */
+	uint64_t parks;
+};
+
+/* 0; -EINVAL (NULL, or info->size below the first version's); -ECHILD. */
+KTHREAD_API int kthread_info(const struct kthread *k, struct kthread_info *info);
+
+/*
+ * Call fn for each living kthread and adopted thread, oldest first; the library holds k while fn runs, under no lock.
+ * Threads that come meanwhile may or may not be seen. Nonzero from fn stops it and is returned; else 0; -EINVAL;
+ * -ECHILD.
+ */
+KTHREAD_API int kthread_for_each(int (*fn)(const struct kthread *k, void *arg), void *arg);
+
+/* "created", "waiting", ...; "none", "node", ...; "start", "cpus", ...: static text, "?" for an unknown value. */
+KTHREAD_API const char *kthread_state_name(enum kthread_state state);
+KTHREAD_API const char *kthread_wish_name(enum kthread_wish wish);
+KTHREAD_API const char *kthread_reason_name(enum kthread_reason reason);
+
+KTHREAD_END_DECLS
+
+#endif

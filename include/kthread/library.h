@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Starting and ending the library, and what it takes for granted about the machine.
+ *
+ * Nobody has to call kthread_init(): the first call that needs the library starts it with the defaults and the
+ * environment. Calling it first is the way to choose otherwise, and to learn of a malformed environment value.
+ */
+#ifndef KTHREAD_LIBRARY_H
+#define KTHREAD_LIBRARY_H
+
+#include <kthread/export.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+KTHREAD_BEGIN_DECLS
+
+/*
+ * Options of kthread_init(). Start from KTHREAD_CONFIG_INIT and change what you need. A struct of an older, shorter
+ * version is accepted (missing fields have their defaults); one that is longer than this library knows is accepted
+ * only if the unknown tail is zero (-E2BIG otherwise). Strings are copied.
+ */
+struct kthread_config {
+	size_t size;      /* sizeof(struct kthread_config) */
+	const char *root; /* prefix for /sys, /proc and /sys/fs/cgroup; NULL = KTHREAD_ROOT, else "" */
+	bool simulate;    /* never hand a mask to the kernel: compute and record it. KTHREAD_SIMULATE=1 sets it, too */
+	const char *housekeeping; /* cpulist; NULL = KTHREAD_HOUSEKEEPING, else possible - isolated - nohz_full */
+	unsigned int poll_ms;     /* bounded poll, milliseconds; 0 = never. KTHREAD_CONFIG_INIT: KTHREAD_POLL_DEFAULT */
+	bool uevents;             /* listen to the kernel's CPU uevents (default true) */
+	bool inotify;             /* watch the cpuset files of our cgroup and its visible ancestors (default true) */
+	const char *plan_file; /* file with the cpulist we will be left with soon; NULL = none. Needs CPU hotplug steps:
+	                             in this version any other value is refused with -EOPNOTSUPP */
+	void (*log)(int level, const char *message, void *arg); /* syslog(3) levels; NULL = silent, or KTHREAD_LOG */
+	void *log_arg;
+};
+
+#define KTHREAD_POLL_DEFAULT (~0u) /* KTHREAD_POLL_MS, else 1000 */
+
+#define KTHREAD_CONFIG_INIT \
+	{ \
+		sizeof(struct kthread_config), NULL, false, NULL, KTHREAD_POLL_DEFAULT, true, true, NULL, NULL, NULL \
+	}
+
+/*
+ * Start the library. config NULL means KTHREAD_CONFIG_INIT.
+ *
+ * Environment, read here, ignored when the process runs with AT_SECURE; what config sets beats it:
+ *   KTHREAD_ROOT=DIR  KTHREAD_SIMULATE=0|1  KTHREAD_HOUSEKEEPING=CPULIST  KTHREAD_POLL_MS=N  KTHREAD_LOG=LEVEL
+ * KTHREAD_LOG is 0..7 or emerg|alert|crit|err|warning|notice|info|debug: messages up to that level go to stderr, one
+ * line each, unless config->log is set.
+ *
+ * The log function is called with no lock of the library's held, from whichever thread met the matter; it may call
+ * the library.
+ *
+ * 0; -EALREADY already up; -EINVAL a malformed value (logged, with the value), a size below the first version's, or a
+ * housekeeping list without a usable CPU; -E2BIG unknown fields are set; -EOPNOTSUPP plan_file; -ENOMEM.
+ * On failure nothing has been started. No thread is started here: the monitor starts with the first thread that is
+ * created or adopted.
+ */
+KTHREAD_API int kthread_init(const struct kthread_config *config);
+
+/*
+ * End the library: stop the monitor, free everything. kthread_init() may follow.
+ * 0 (also when it was not up); -EBUSY while kthreads or adopted threads live; -EDEADLK from the log function;
+ * -ECHILD in a forked child that has not called kthread_init(). No other call may be under way in another thread; the
+ * log function, which the monitor may be in, must not create or adopt threads meanwhile.
+ * Handles still held stay valid for kthread_put(), and answer -ESRCH or what is known of an ended thread.
+ */
+KTHREAD_API int kthread_fini(void);
+
+/*
+ * Look at the machine again now (sysfs, cgroup files), and re-place what has to move. Returns once the resulting view
+ * has been applied to every managed thread. What every source of events only asks for.
+ * 0; -ENOMEM (the old view stays); -EDEADLK from the log function while a look is being reported.
+ */
+KTHREAD_API int kthread_rescan(void);
+
+/* "MAJOR.MINOR.PATCH" of the library that runs. Static storage. Works in every state. */
+KTHREAD_API const char *kthread_version(void);
+
+KTHREAD_END_DECLS
+
+#endif

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sleeping on a 32-bit word, and time. The only place that speaks futex(2).
+ */
+#ifndef KT_BASE_FUTEX_H
+#define KT_BASE_FUTEX_H
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define KT_NEVER UINT64_MAX
+#define KT_NS_PER_S 1000000000ull
+#define KT_NS_PER_MS 1000000ull
+
+static inline uint64_t kt_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * KT_NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+/* The moment timeout_ns from now; KT_NEVER if that is beyond all reckoning. */
+static inline uint64_t kt_deadline(uint64_t timeout_ns)
+{
+	const uint64_t now = kt_now();
+
+	return timeout_ns < KT_NEVER - now ? now + timeout_ns : KT_NEVER;
+}
+
+static inline struct timespec kt_timespec(uint64_t ns)
+{
+	return (struct timespec){.tv_sec = (time_t)(ns / KT_NS_PER_S), .tv_nsec = (long)(ns % KT_NS_PER_S)};
+}
+
+/*
+ * Sleep while *word == expected, until woken with one of bits, or the deadline. May come back early. -ETIMEDOUT or 0.
+ * The kernel reads the word itself: the caller must have seen `expected` there, and loops.
+ */
+static inline int kt_futex_wait(atomic_uint *word, unsigned int expected, uint32_t bits, uint64_t deadline)
+{
+	const struct timespec until = kt_timespec(deadline);
+
+	if (syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected, deadline == KT_NEVER ? NULL : &until, NULL,
+	            bits) != 0 &&
+	    errno == ETIMEDOUT)
+		return -ETIMEDOUT;
+	return 0;
+}
+
+static inline void kt_futex_wake(atomic_uint *word, int count, uint32_t bits)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE_BITSET_PRIVATE, count, NULL, NULL, bits);
+}
+
+#define KT_FUTEX_ALL FUTEX_BITSET_MATCH_ANY
+
+#endif

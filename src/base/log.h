@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Messages to the application, and the mutex that knows about them: a message logged while a lock of the library's is
+ * held is kept and delivered when the thread's last such lock is released, because the application's log function is
+ * never called under one. Nor is a thread cancelled that holds one.
+ */
+#ifndef KT_BASE_LOG_H
+#define KT_BASE_LOG_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <syslog.h>
+
+/* One line, no newline at its end. Never fails; a message that cannot be kept is dropped. */
+void kt_log(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Where messages go: fn, else up to stderr_level (-1: nothing) to stderr. Called while no other thread logs. */
+void kt_log_to(void (*fn)(int level, const char *message, void *arg), void *arg, int stderr_level);
+/* True while the calling thread is inside the application's log function. */
+bool kt_log_inside(void);
+
+void kt_lock(pthread_mutex_t *mutex);
+void kt_unlock(pthread_mutex_t *mutex);
+/* In the child of a fork(), where rooms make their locks anew instead of releasing them: the calling thread holds just
+ * one of the library's locks any more. */
+void kt_locks_forked(void);
+
+#endif

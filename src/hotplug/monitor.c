@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Whatever wakes the monitor only says "look again"; how well it has to look depends on who says it:
+ *
+ *   uevent           threads whose CPUs have all been touched may have lost their mask, though the CPUs are back by now
+ *   cpuset file      the kernel may have rewritten every mask
+ *   bounded poll     anything may have happened (suspend, a namespace without uevents, somebody with taskset)
+ *
+ * After an event it looks once more a little later: the cpuset follows CPUs a moment after sysfs does.
+ */
+#include "hotplug/monitor.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "machine/cpumask.h"
+#include "machine/events.h"
+#include "placement/placement.h"
+#include "thread/thread.h"
+
+#define SETTLE_NS (10 * KT_NS_PER_MS)
+
+static struct monitor {
+	struct kthread *thread;
+	int asked;   /* its event fd: asked to stop */
+	int uevents; /* fds; -1 = no such source */
+	int cpuset;
+	bool watch_failed;  /* said so */
+	cpu_set_t *touched; /* of view->setsize */
+	size_t setsize;
+	uint64_t poll_at; /* KT_NEVER: not */
+	uint64_t settle_at;
+	uint64_t settle_ns; /* how long to wait before the next try */
+} monitor = {.uevents = -1, .cpuset = -1};
+
+static uint64_t next_poll(void)
+{
+	return kt_config()->poll_ms ? kt_deadline(kt_config()->poll_ms * KT_NS_PER_MS) : KT_NEVER;
+}
+
+static void renew_watches(struct monitor *m)
+{
+	const int error = m->cpuset >= 0 ? kt_cpuset_watch_renew(m->cpuset) : 0;
+
+	if (error && !m->watch_failed)
+		kt_log(LOG_WARNING, "cannot watch the cpuset files: %s; changes are found by polling only",
+		       strerror(-error));
+	m->watch_failed = error != 0;
+}
+
+/* `again`: this was caused by an event, so look once more when the machine has settled. */
+static void look(struct monitor *m, enum kt_doubt doubt, bool again)
+{
+	bool settled = false;
+
+	if (kt_placement_look(doubt, m->touched, &settled) != 0)
+		settled = false; /* no memory: as if the machine were changing */
+	renew_watches(m);
+	m->poll_at = next_poll();
+	m->settle_at = KT_NEVER;
+	if (again || settled)
+		m->settle_ns = SETTLE_NS;
+	else if (m->settle_ns < KT_NS_PER_S)
+		m->settle_ns *= 2;
+	if (again || !settled)
+		m->settle_at = kt_deadline(m->settle_ns);
+}
+
+static void sleep_until_event(struct pollfd *fds, nfds_t count, uint64_t deadline)
+{
+	const uint64_t now = kt_now();
+	const struct timespec left = kt_timespec(deadline > now ? deadline - now : 0);
+
+	if (ppoll(fds, count, deadline == KT_NEVER ? NULL : &left, NULL) <= 0) {
+		for (nfds_t i = 0; i < count; i++)
+			fds[i].revents = 0;
+	}
+}
+
+static void turn(struct monitor *m)
+{
+	struct pollfd fds[] = {{.fd = m->asked, .events = POLLIN},
+	                       {.fd = m->uevents, .events = POLLIN},
+	                       {.fd = m->cpuset, .events = POLLIN}};
+	bool cpus;
+	bool cpuset;
+
+	sleep_until_event(fds, sizeof(fds) / sizeof(fds[0]), m->poll_at < m->settle_at ? m->poll_at : m->settle_at);
+	if (fds[0].revents)
+		kt_event_fd_drain(m->thread); /* asked to stop, or somebody's stray wake */
+	if (kt_word(&m->thread->word) & W_PLACE_SELF)
+		kt_hooks->place_self(m->thread); /* it never comes by a wait, where other threads do that */
+	kt_cpus_zero(m->setsize, m->touched);
+	cpus = fds[1].revents && kt_uevents_drain(m->uevents, m->setsize, m->touched);
+	cpuset = fds[2].revents && kt_cpuset_watch_drain(m->cpuset);
+	if (cpuset)
+		look(m, KT_DOUBT_CPUSET, true);
+	else if (cpus)
+		look(m, KT_DOUBT_TOUCHED, true);
+	else if (kt_now() >= m->poll_at || kt_now() >= m->settle_at)
+		look(m, KT_DOUBT_ALL, false);
+}
+
+static int monitor_fn(void *data)
+{
+	renew_watches(data);
+	look(data, KT_DOUBT_NONE, false); /* what changed between the first view and the first watch */
+	while (!kthread_should_stop())
+		turn(data);
+	return 0;
+}
+
+/* ---- the library's life ----------------------------------------------------------------------------------------- */
+
+static void close_sources(struct monitor *m)
+{
+	if (m->uevents >= 0)
+		close(m->uevents);
+	if (m->cpuset >= 0)
+		close(m->cpuset);
+	m->uevents = -1;
+	m->cpuset = -1;
+	free(m->touched);
+	m->touched = NULL;
+}
+
+static int open_source(bool wanted, int (*open_it)(void), const char *what)
+{
+	const int fd = wanted ? open_it() : -1;
+
+	if (wanted && fd < 0)
+		kt_log(LOG_WARNING, "no %s: %s; changes are found by polling only", what, strerror(-fd));
+	return fd < 0 ? -1 : fd;
+}
+
+static void stop(void)
+{
+	if (monitor.thread)
+		kthread_stop(monitor.thread);
+	monitor.thread = NULL;
+	close_sources(&monitor);
+}
+
+static int watch(void)
+{
+	struct kt_view *view = kt_view_get();
+
+	monitor.setsize = view->setsize;
+	kt_view_put(view);
+	monitor.touched = calloc(1, monitor.setsize);
+	if (!monitor.touched)
+		return -ENOMEM;
+	monitor.uevents = open_source(kt_config()->uevents, kt_uevents_open, "CPU uevents");
+	monitor.cpuset = open_source(kt_config()->inotify, kt_cpuset_watch_open, "inotify");
+	monitor.watch_failed = false;
+	monitor.settle_ns = SETTLE_NS;
+	monitor.thread = kt_thread_spawn(KT_INTERNAL, monitor_fn, &monitor, "kthread-monitor");
+	monitor.asked = monitor.thread ? kthread_event_fd(monitor.thread) : -errno;
+	if (monitor.asked < 0) {
+		stop();
+		return monitor.asked;
+	}
+	kthread_wake(monitor.thread);
+	kt_placement_watched();
+	return 0;
+}
+
+/* The parent's sockets; and the handle, of a thread that is not here. */
+static void fork_child(void)
+{
+	kthread_put(monitor.thread);
+	monitor.thread = NULL;
+	close_sources(&monitor);
+}
+
+const struct kt_room kt_hotplug_room = {
+    .name = "hotplug",
+    .watch = watch,
+    .stop = stop,
+    .fork_child = fork_child,
+};

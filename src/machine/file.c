@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+#include "machine/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/library.h"
+
+static int build_path(char path[PATH_MAX], const char *format, va_list args)
+{
+	const int prefix = snprintf(path, PATH_MAX, "%s", kt_config()->root);
+	int length;
+
+	if (prefix < 0 || prefix >= PATH_MAX)
+		return -ENAMETOOLONG;
+	length = vsnprintf(path + prefix, (size_t)(PATH_MAX - prefix), format, args);
+	return length < 0 || length >= PATH_MAX - prefix ? -ENAMETOOLONG : 0;
+}
+
+int kt_path(char path[PATH_MAX], const char *format, ...)
+{
+	va_list args;
+	int error;
+
+	va_start(args, format);
+	error = build_path(path, format, args);
+	va_end(args);
+	return error;
+}
+
+static int open_below_root(const char *format, va_list args)
+{
+	char path[PATH_MAX];
+	const int error = build_path(path, format, args);
+	int fd;
+
+	if (error)
+		return error;
+	do {
+		fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	} while (fd < 0 && errno == EINTR);
+	return fd < 0 ? -errno : fd;
+}
+
+static ssize_t read_some(int fd, char *buf, size_t size)
+{
+	ssize_t got;
+
+	do {
+		got = read(fd, buf, size);
+	} while (got < 0 && errno == EINTR);
+	return got < 0 ? -errno : got;
+}
+
+ssize_t kt_file_read(char *buf, size_t size, const char *format, ...)
+{
+	size_t length = 0;
+	ssize_t got = 0;
+	va_list args;
+	int fd;
+
+	va_start(args, format);
+	fd = open_below_root(format, args);
+	va_end(args);
+	if (fd < 0)
+		return fd;
+	while (length < size) {
+		got = read_some(fd, buf + length, size - length);
+		if (got <= 0)
+			break;
+		length += (size_t)got;
+	}
+	close(fd);
+	if (got < 0)
+		return got;
+	if (length == size)
+		return -EFBIG;
+	buf[length] = '\0';
+	return memchr(buf, '\0', length) ? -EBADMSG : (ssize_t)length;
+}
+
+/* Hand out the whole lines of buf[0..length); what is left is moved to the front. The rest's length; -1: fn is done. */
+static ssize_t hand_out(char *buf, size_t length, bool (*fn)(char *line, void *arg), void *arg, bool *skipping)
+{
+	char *line = buf, *end;
+
+	while ((end = memchr(line, '\n', length - (size_t)(line - buf)))) {
+		const bool whole = !*skipping && !memchr(line, '\0', (size_t)(end - line));
+
+		*end = '\0';
+		*skipping = false;
+		if (whole && !fn(line, arg))
+			return -1;
+		line = end + 1;
+	}
+	length -= (size_t)(line - buf);
+	memmove(buf, line, length);
+	return (ssize_t)length;
+}
+
+int kt_file_lines(char *buf, size_t size, bool (*fn)(char *line, void *arg), void *arg, const char *format, ...)
+{
+	bool skipping = false; /* the rest of a line that was too long */
+	ssize_t left = 0, got;
+	va_list args;
+	int fd;
+
+	va_start(args, format);
+	fd = open_below_root(format, args);
+	va_end(args);
+	if (fd < 0)
+		return fd;
+	while ((got = read_some(fd, buf + left, size - 1 - (size_t)left)) > 0) {
+		left = hand_out(buf, (size_t)(left + got), fn, arg, &skipping);
+		if (left < 0)
+			break;
+		if ((size_t)left == size - 1) {
+			skipping = true;
+			left = 0;
+		}
+	}
+	close(fd);
+	if (got == 0 && left > 0) { /* no newline at the end of the file */
+		buf[left] = '\n';
+		hand_out(buf, (size_t)left + 1, fn, arg, &skipping);
+	}
+	return got < 0 ? (int)got : 0;
+}
+
+bool kt_file_exists(const char *format, ...)
+{
+	char path[PATH_MAX];
+	va_list args;
+	int error;
+
+	va_start(args, format);
+	error = build_path(path, format, args);
+	va_end(args);
+	return !error && access(path, F_OK) == 0;
+}
+
+bool kt_file_garbled(int error)
+{
+	return error == -EFBIG || error == -EBADMSG || error == -EINVAL || error == -ERANGE || error == -EOVERFLOW;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reading the kernel's small text files, all of them below the configured root. The one place of the room that opens
+ * files. All functions: any thread while the library starts or is up; none of them allocates.
+ */
+#ifndef KT_MACHINE_FILE_H
+#define KT_MACHINE_FILE_H
+
+#include <limits.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* The root and the formatted path behind it. ERRORS: -ENAMETOOLONG (path is cut). */
+int kt_path(char path[PATH_MAX], const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/*
+ * The whole file into buf, with a NUL behind it. Its length, or
+ * ERRORS: -EFBIG it does not fit; -EBADMSG there is a NUL byte in it; -errno of open(2) and read(2). buf is scribbled
+ *         on then. A FIFO or the like does not block: it reads as empty.
+ * ASSUMPTIONS: size > 1.
+ */
+ssize_t kt_file_read(char *buf, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/*
+ * Call fn for each line of a file of any length, newline cut off, until it returns false. A line that does not fit into
+ * buf, or has a NUL byte in it, is left out. 0, or -errno of open(2) or read(2).
+ * ASSUMPTIONS: size > 1; fn does not use buf otherwise.
+ */
+int kt_file_lines(char *buf, size_t size, bool (*fn)(char *line, void *arg), void *arg, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+
+bool kt_file_exists(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* True if an error of kt_file_read(), or of a parser, means "there, but not to be believed", not "not there". */
+bool kt_file_garbled(int error);
+
+#endif

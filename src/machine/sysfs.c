@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+#include "machine/sysfs.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "machine/cpulist.h"
+#include "machine/cpumask.h"
+#include "machine/file.h"
+
+#define CPU_DIR "/sys/devices/system/cpu"
+
+static int read_list(const char *name, char *text, size_t size, size_t setsize, cpu_set_t *set)
+{
+	const ssize_t length = kt_file_read(text, size, CPU_DIR "/%s", name);
+
+	/* nohz_full, built in but not asked for on the command line: the kernel prints a NULL mask, padded to the number of
+	 * CPUs; some of the 3.10 line print a NUL byte. */
+	if (length == -EBADMSG && text[0] == '\0')
+		return kt_cpulist_read("", setsize * CHAR_BIT, setsize, set);
+	if (length < 0)
+		return (int)length;
+	if (strncmp(text + strspn(text, " "), "(null)", 6) == 0)
+		text[0] = '\0';
+	return kt_cpulist_read(text, setsize * CHAR_BIT, setsize, set);
+}
+
+/* The N of a name cpuN; -1 for cpufreq, cpuidle and the like. */
+static long cpu_number(const char *name)
+{
+	char *end;
+	long number;
+
+	if (strncmp(name, "cpu", 3) != 0 || name[3] < '0' || name[3] > '9')
+		return -1;
+	errno = 0;
+	number = strtol(name + 3, &end, 10);
+	return *end || errno || number > INT_MAX ? -1 : number;
+}
+
+/*
+ * Without a list of the online CPUs, a CPU says so itself in cpuN/online. The first CPU often has no such file, as it
+ * cannot go; and a CPU that is off loses its topology directory, which is what a recorded tree may show of it only.
+ */
+static bool says_online(long cpu)
+{
+	char text[8];
+
+	if (kt_file_read(text, sizeof(text), CPU_DIR "/cpu%ld/online", cpu) > 0)
+		return text[0] == '1';
+	return kt_file_exists(CPU_DIR "/cpu%ld/topology", cpu);
+}
+
+/* The CPUs that have a directory, or the online ones of these. -ENOENT if there is none. */
+static int scan_directories(bool online, size_t setsize, cpu_set_t *set)
+{
+	char path[PATH_MAX];
+	struct dirent *entry;
+	bool any = false;
+	DIR *dir;
+
+	if (kt_path(path, CPU_DIR) != 0)
+		return -ENAMETOOLONG;
+	dir = opendir(path);
+	if (!dir)
+		return -errno;
+	while ((entry = readdir(dir))) {
+		const long cpu = cpu_number(entry->d_name);
+
+		if (cpu < 0 || (size_t)cpu / CHAR_BIT >= setsize || (online && !says_online(cpu)))
+			continue;
+		if (!any)
+			kt_cpus_zero(setsize, set);
+		kt_cpus_add(setsize, set, (unsigned int)cpu);
+		any = true;
+	}
+	closedir(dir);
+	return any ? 0 : -ENOENT;
+}
+
+struct cpuinfo {
+	size_t setsize;
+	cpu_set_t *set;
+	bool any;
+};
+
+/* "processor : 3", and on s390 "processor 3: version = FF" */
+static bool cpuinfo_line(char *line, void *arg)
+{
+	struct cpuinfo *info = arg;
+	char *end;
+	unsigned long cpu;
+
+	if (strncmp(line, "processor", 9) != 0)
+		return true;
+	line += 9;
+	line += strspn(line, " \t:");
+	if (*line < '0' || *line > '9')
+		return true;
+	errno = 0;
+	cpu = strtoul(line, &end, 10);
+	if ((*end && *end != ':' && *end != ' ') || errno || cpu / CHAR_BIT >= info->setsize)
+		return true;
+	if (!info->any)
+		kt_cpus_zero(info->setsize, info->set);
+	kt_cpus_add(info->setsize, info->set, (unsigned int)cpu);
+	info->any = true;
+	return true;
+}
+
+/* A list that cannot be empty: such a file was cut short. */
+static int read_some_cpus(const char *name, char *text, size_t size, size_t setsize, cpu_set_t *set)
+{
+	const int error = read_list(name, text, size, setsize, set);
+
+	return !error && kt_cpus_empty(setsize, set) ? -EINVAL : error;
+}
+
+/* A file that is not there, not ours to read (a sandbox grants some of them), or not to be believed, has a way round;
+ * out of descriptors, say, is for the next look. */
+static bool has_way_round(int error)
+{
+	return error == -ENOENT || error == -EACCES || error == -EPERM || kt_file_garbled(error);
+}
+
+int kt_sysfs_possible(char *text, size_t size, size_t setsize, cpu_set_t *set)
+{
+	const int error = read_some_cpus("possible", text, size, setsize, set);
+
+	return has_way_round(error) ? kt_sysfs_present(text, size, setsize, set) : error;
+}
+
+int kt_sysfs_present(char *text, size_t size, size_t setsize, cpu_set_t *set)
+{
+	const int error = read_some_cpus("present", text, size, setsize, set);
+
+	return has_way_round(error) ? scan_directories(false, setsize, set) : error;
+}
+
+int kt_sysfs_online(char *text, size_t size, size_t setsize, cpu_set_t *set)
+{
+	const int error = read_some_cpus("online", text, size, setsize, set);
+
+	return has_way_round(error) ? scan_directories(true, setsize, set) : error;
+}
+
+int kt_cpuinfo_online(char *text, size_t size, size_t setsize, cpu_set_t *set)
+{
+	struct cpuinfo info = {.setsize = setsize, .set = set};
+	const int error = kt_file_lines(text, size, cpuinfo_line, &info, "/proc/cpuinfo");
+
+	if (error)
+		return error;
+	return info.any ? 0 : -ENOENT;
+}
+
+static int read_optional(const char *name, char *text, size_t size, size_t setsize, cpu_set_t *set)
+{
+	const int error = read_list(name, text, size, setsize, set);
+
+	if (error == -ENOENT) {
+		kt_cpus_zero(setsize, set);
+		return 0;
+	}
+	return error;
+}
+
+int kt_sysfs_isolated(char *text, size_t size, size_t setsize, cpu_set_t *set)
+{
+	return read_optional("isolated", text, size, setsize, set);
+}
+
+int kt_sysfs_nohz_full(char *text, size_t size, size_t setsize, cpu_set_t *set)
+{
+	return read_optional("nohz_full", text, size, setsize, set);
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which CPU is on which node: hwloc's reading of the machine, loaded when a node is first asked for (it takes
+ * milliseconds, which a program without nodes shall not pay), remembered for CPUs that go offline (sysfs forgets them).
+ * All functions: any thread; they take the room's topology lock.
+ */
+#ifndef KT_MACHINE_TOPOLOGY_H
+#define KT_MACHINE_TOPOLOGY_H
+
+#include "machine/view.h"
+
+/* 0; -EINVAL if there is no such node; -ENOMEM. */
+int kt_topology_node_exists(int node);
+/* The node's CPUs into set, which has view->setsize bytes. 0, -EINVAL no such node, -ENOMEM (set untouched). */
+int kt_topology_node_cpus(const struct kt_view *view, int node, cpu_set_t *set);
+/* Node of a possible cpu; -1 (KTHREAD_NO_NODE) unknown; -ENOMEM. */
+int kt_topology_cpu_node(const struct kt_view *view, unsigned int cpu);
+/* A new view has come: load again if it has an online CPU whose node is not known; forget CPUs no longer present.
+ * Nothing if nobody has asked for a node yet. True if a node's CPUs have changed. */
+bool kt_topology_renew(const struct kt_view *view);
+
+/* The room ends: forget all of it. And the room's topology lock, for fork(). */
+void kt_topology_forget(void);
+void kt_topology_lock(void);
+void kt_topology_unlock(void);
+
+/* Put the memory of [addr, addr+size) on a node (pages already touched move, if they can), and back to the default
+ * policy. By libnuma; nothing with simulate, or where the kernel has no NUMA. Failure is logged, not returned: the
+ * thread runs all the same. */
+void kt_memory_to_node(void *addr, size_t size, int node);
+void kt_memory_home(void *addr, size_t size);
+
+#endif

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the rooms above may ask of placement.
+ */
+#ifndef KT_PLACEMENT_PLACEMENT_H
+#define KT_PLACEMENT_PLACEMENT_H
+
+#include "base/library.h"
+#include "machine/view.h"
+#include "placement/group.h"
+
+extern const struct kt_room kt_placement_room;
+
+/* Which threads' masks may the kernel have changed behind our back, beyond those whose effective mask changes? */
+enum kt_doubt {
+	KT_DOUBT_NONE,
+	KT_DOUBT_TOUCHED, /* those whose CPUs are all among the touched ones: such a mask the kernel throws away */
+	KT_DOUBT_CPUSET,  /* all: our cpuset was written to */
+	KT_DOUBT_ALL      /* all: nobody says why */
+};
+
+/*
+ * Look at the machine, decide, and tell the kernel; returns once that is done. touched (setsize bytes of the view) only
+ * for KT_DOUBT_TOUCHED. *ret_settled: false if the kernel refused a mask because the machine is changing at this very
+ * moment: look again soon. 0, -ENOMEM.
+ */
+int kt_placement_look(enum kt_doubt doubt, const cpu_set_t *touched, bool *ret_settled);
+
+/* From now on somebody looks without being asked; until then the public queries look for themselves. */
+void kt_placement_watched(void);
+
+/* For the inspect room: a consistent copy of what is known of k's place. False if it has none any more. */
+struct kt_place_report {
+	enum kthread_wish kind;
+	int node;
+	bool broken;
+	enum kthread_reason last_reason;
+	int last_error;
+	uint64_t last_ns;
+	uint64_t broken_since_ns;
+	uint64_t broken_ns;
+	uint64_t reaffines;
+	uint64_t refusals;
+};
+bool kt_place_report(const struct kthread *k, struct kt_place_report *ret);
+
+/* ---- inside the room ------------------------------------------------------------------------------------------- */
+
+extern pthread_mutex_t kt_adopt_lock;
+/* The look lock: looks, and changes of housekeeping, take turns. Order: adopt, look, placement, place. */
+extern pthread_mutex_t kt_look_lock;
+
+/* A place for k with this wish; k->place. 0, -ENOMEM. */
+int kt_place_new(struct kthread *k, const struct kt_wish *wish);
+/* Give k a new wish, and tell the kernel. 0, -EINVAL not placeable, -ESRCH ended, -ENOMEM (the old wish stays). */
+int kt_place_wish(struct kthread *k, const struct kt_wish *wish);
+/* The thread can be reached from now on: tell the kernel. */
+void kt_place_born(struct kthread *k, enum kthread_reason reason);
+/* k's place, with kt_placement_lock and its own lock held, at a moment when no decision is on its way to the kernel.
+ * NULL with no lock held: it has none any more. */
+struct kt_place *kt_place_lock(const struct kthread *k);
+void kt_place_unlock(struct kt_place *place);
+/* Leave the group; nobody touches the thread's mask afterwards. A second call does nothing. */
+void kt_place_gone(struct kthread *k);
+/* Make the kernel's view of every thread right after a view that may be new. look lock held. */
+int kt_place_all(enum kt_doubt doubt, const cpu_set_t *touched, bool view_changed, enum kthread_reason reason,
+                 bool *ret_settled);
+
+extern const struct kt_thread_hooks kt_placement_hooks;
+void kt_adopted_released(struct kthread *k);
+
+/* The kernel's Cpus_allowed of a thread of this process, offline CPUs included. 0, -ESRCH, -EIO. */
+int kt_actual_mask(pid_t tid, size_t setsize, cpu_set_t *set);
+/* When a thread of this process started, in clock ticks since boot. 0, -ESRCH, -EIO. */
+int kt_thread_start_time(pid_t tid, uint64_t *ret);
+
+/* A caller's mask as a wish's mask: view->setsize bytes, to be freed. NULL and errno: EINVAL (empty, or a CPU that is
+ * not possible), ENOMEM. */
+cpu_set_t *kt_wish_mask(const struct kt_view *view, size_t setsize, const cpu_set_t *set);
+/* Copy a set of ours to a caller. -EINVAL if there is no room for every possible CPU: a caller whose sets are too small
+ * for the machine shall hear of it at the first call, not when a high CPU turns up in one. */
+int kt_copy_out(size_t have, const cpu_set_t *from, size_t setsize, cpu_set_t *to);
+
+#endif

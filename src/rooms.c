@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The one file that knows every room: in which order they start (and, backwards, stop).
+ */
+#include <errno.h>
+#include <kthread/library.h>
+
+#include "hotplug/monitor.h"
+#include "machine/view.h"
+#include "placement/placement.h"
+#include "thread/thread.h"
+
+const struct kt_room *const kt_rooms[] = {&kt_machine_room, &kt_thread_room, &kt_placement_room, &kt_hotplug_room,
+                                          NULL};
+
+int kthread_init(const struct kthread_config *config)
+{
+	return kt_library_init(config);
+}
+
+int kthread_fini(void)
+{
+	return kt_registry_count() ? -EBUSY : kt_library_fini();
+}

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Requests from outside: wake, stop, park, unpark, references. What the thread itself does is in self.c.
+ */
+#include <errno.h>
+
+#include "thread/thread.h"
+
+/* ---- waking --------------------------------------------------------------------------------------------------- */
+
+void kt_thread_roused(struct kthread *k, unsigned int before)
+{
+	if (before & W_SLEEPING)
+		kt_futex_wake(&k->word, 1, KT_WAKE_THREAD);
+	if (before & W_WATCHED)
+		kt_futex_wake(&k->word, INT_MAX, KT_WAKE_WATCHERS);
+}
+
+bool kthread_wake(struct kthread *k)
+{
+	unsigned int before;
+	unsigned int after;
+
+	if (kt_handle_alive(k) != 0)
+		return false;
+	before = kt_word(&k->word);
+	do {
+		if (before & W_EXITED)
+			return false;
+		after = before | (before & W_STARTED ? W_TOKEN : W_STARTED);
+		/* Written even if nothing changes: the thread that takes the token later must see what we did before. */
+	} while (!kt_word_change(&k->word, &before, after));
+	/* a start is no wake that a poll loop has to hear of; and a parked thread stays asleep: unpark finds the token */
+	if (!(before & W_STARTED)) {
+		if (before & W_SLEEPING)
+			kt_futex_wake(&k->word, 1, KT_WAKE_THREAD);
+		return true;
+	}
+	kt_thread_roused(k, before == after || before & W_PARKED ? 0 : before & W_SLEEPING);
+	if (after & W_TOKEN)
+		kt_event_fd_notify(k);
+	return before != after;
+}
+
+/* ---- waiting for a thread -------------------------------------------------------------------------------------- */
+
+/*
+ * Sleep until one of `bits` is set or one of `unless` is clear, at most until the deadline. Spins a little first.
+ * Returns the word.
+ */
+static unsigned int watch_for(struct kthread *k, unsigned int bits, unsigned int unless, uint64_t deadline)
+{
+	unsigned int turn = 0;
+	unsigned int now;
+
+	while (!((now = kt_word(&k->word)) & bits) && (now & unless) == unless) {
+		if (turn < KT_SPIN_PAUSES + KT_SPIN_YIELDS) {
+			kt_spin(turn++);
+			continue;
+		}
+		if (!(now & W_WATCHED) && !kt_word_change(&k->word, &now, now | W_WATCHED))
+			continue;
+		if (kt_futex_wait(&k->word, now | W_WATCHED, KT_WAKE_WATCHERS, deadline) == -ETIMEDOUT)
+			return kt_word(&k->word);
+	}
+	return now;
+}
+
+/* The same for a thread that may have KTHREAD_INTERRUPT: signals, ever more rarely, until it has noticed. */
+static unsigned int watch_and_interrupt(struct kthread *k, unsigned int bits, unsigned int unless, unsigned int noticed)
+{
+	uint64_t pause = KT_INTERRUPT_FIRST_NS;
+	unsigned int now = kt_word(&k->word);
+
+	while (k->interrupt_signal && !(now & (bits | noticed)) && (now & unless) == unless) {
+		kt_interrupt_send(k);
+		now = watch_for(k, bits | noticed, unless, kt_deadline(pause));
+		pause = pause < KT_NS_PER_S / 2 ? pause * 2 : pause;
+	}
+	return watch_for(k, bits, unless, KT_NEVER);
+}
+
+/* ---- stop ------------------------------------------------------------------------------------------------------ */
+
+static void ask_to_stop(struct kthread *k)
+{
+	/* stop beats park: it resumes, and later parks are not granted */
+	unsigned int before = kt_word(&k->word);
+	const unsigned int cleared = W_PARK_ANY | W_PARKED | W_WATCHED;
+
+	while (!kt_word_change(&k->word, &before, (before | W_STOP | W_TOKEN) & ~cleared))
+		continue;
+	kt_thread_roused(k, before);
+	kt_event_fd_notify(k);
+}
+
+/* The first to come joins. For the others, and if the thread was detached once, the end of its code has to do. */
+static void reap(struct kthread *k)
+{
+	int cancel_state;
+
+	if (k->interrupt_signal)
+		watch_and_interrupt(k, W_EXITED, 0, W_TOLD_STOP);
+	if (kt_word_set(&k->word, W_REAPED) & W_REAPED) {
+		watch_for(k, W_EXITED, 0, KT_NEVER);
+		return;
+	}
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state); /* a join half done would never be finished */
+	pthread_join(k->pthread, NULL);
+	pthread_setcancelstate(cancel_state, NULL);
+}
+
+int kthread_stop(struct kthread *k)
+{
+	int result = kt_handle_alive(k);
+
+	if (result == -ECHILD)
+		kthread_put(k);
+	if (result)
+		return result;
+	if (k == kthread_self())
+		return -EDEADLK;
+	ask_to_stop(k);
+	reap(k);
+	result = k->result; /* ordered by the join, or by the acquire that found EXITED */
+	kthread_put(k);
+	return result;
+}
+
+int kthread_stop_put(struct kthread *k)
+{
+	int result;
+
+	if (!k || k->kind == KT_ADOPTED || k == kthread_self())
+		return kthread_stop(k);
+	kthread_get(k);
+	result = kthread_stop(k);
+	kthread_put(k);
+	kthread_put(k);
+	return result;
+}
+
+/* ---- references ------------------------------------------------------------------------------------------------ */
+
+struct kthread *kthread_get(struct kthread *k)
+{
+	if (k)
+		atomic_fetch_add_explicit(&k->refs, 2, memory_order_relaxed);
+	return k;
+}
+
+/* The last user goes and the thread lives: nobody will join it, and if it has not begun, nobody will start it. Done
+ * before the reference goes, because after that the thread may end and take the handle with it. */
+static void let_go(struct kthread *k)
+{
+	if (!(kt_word(&k->word) & (W_STARTED | W_STOP)))
+		ask_to_stop(k);
+	if (!(kt_word_set(&k->word, W_REAPED) & W_REAPED))
+		pthread_detach(k->pthread);
+}
+
+void kthread_put(struct kthread *k)
+{
+	unsigned int refs;
+
+	if (!k)
+		return;
+	refs = atomic_load_explicit(&k->refs, memory_order_acquire);
+	for (;;) {
+		if (refs <= 3 && k->kind == KT_ADOPTED && kt_handle(k) == 0)
+			kt_hooks->released(k);
+		else if (refs == 3 && kt_handle(k) == 0)
+			let_go(k);
+		if (atomic_compare_exchange_weak_explicit(&k->refs, &refs, refs - 2, memory_order_acq_rel,
+		                                          memory_order_acquire))
+			break;
+	}
+	if (refs != 2)
+		return;
+	if (k->kind != KT_ADOPTED && kt_handle(k) == 0 && !(kt_word(&k->word) & W_REAPED))
+		pthread_detach(k->pthread);
+	kt_thread_free(k);
+}
+
+/* ---- park ------------------------------------------------------------------------------------------------------ */
+
+static int await_parked(struct kthread *k)
+{
+	const unsigned int now = watch_and_interrupt(k, W_PARKED | W_STOP | W_EXITED, W_PARK, W_TOLD_PARK);
+
+	if (now & W_PARKED)
+		return 0;
+	if (!(now & (W_STOP | W_EXITED)))
+		return -ECANCELED;
+	watch_for(k, W_EXITED, 0, KT_NEVER);
+	return -ENOSYS;
+}
+
+int kthread_park(struct kthread *k)
+{
+	const int error = kt_handle_alive(k);
+	unsigned int before;
+	unsigned int after;
+
+	if (error)
+		return error;
+	before = kt_word(&k->word);
+	do {
+		if (before & W_PARK && !(before & (W_STOP | W_EXITED)))
+			return -EBUSY;
+		if (before & (W_STOP | W_EXITED)) {
+			if (k == kthread_self())
+				return 0; /* kthread_parkme() will not park; should_stop says the rest */
+			watch_for(k, W_EXITED, 0, KT_NEVER);
+			return -ENOSYS;
+		}
+		after = before | W_PARK | W_STARTED;
+		/* Asleep inside the library (or not yet begun): it is parked where it is. What it did before, it did
+		 * before it set IN_PLACE or has not done at all. */
+		if (before & W_IN_PLACE || !(before & W_STARTED) || before & W_PARKED)
+			after |= W_PARKED;
+		else
+			after |= W_TOKEN;
+	} while (!kt_word_change(&k->word, &before, after));
+	if (after & W_PARKED) {
+		atomic_fetch_add_explicit(&k->parks, 1, memory_order_relaxed);
+		return 0;
+	}
+	kt_thread_roused(k, before & W_SLEEPING);
+	kt_event_fd_notify(k);
+	return k == kthread_self() ? 0 : await_parked(k);
+}
+
+/* Take one reason to park away; the thread resumes if it was the last. */
+static void unpark(struct kthread *k, unsigned int reason)
+{
+	unsigned int before = kt_word(&k->word);
+	unsigned int after;
+
+	do {
+		if (!(before & reason))
+			return;
+		after = before & ~(reason | W_WATCHED);
+		if (!(after & W_PARK_ANY)) {
+			after &= ~(unsigned int)W_PARKED;
+			if (before & W_IN_PLACE) /* it comes back from its wait */
+				after |= W_TOKEN;
+		}
+	} while (!kt_word_change(&k->word, &before, after));
+	kt_thread_roused(k, after & W_PARK_ANY ? before & W_WATCHED : before);
+}
+
+void kthread_unpark(struct kthread *k)
+{
+	if (kt_handle_alive(k) != 0 || !(kt_word(&k->word) & W_PARK))
+		return;
+	kt_hooks->unparking(k);
+	unpark(k, W_PARK);
+}
+
+void kt_thread_park_for_cpu(struct kthread *k)
+{
+	unsigned int before = kt_word(&k->word);
+	unsigned int after;
+
+	do {
+		if (before & (W_STOP | W_EXITED | W_PARK_CPU))
+			return;
+		after = before | W_PARK_CPU;
+		if (before & W_IN_PLACE)
+			after |= W_PARKED;
+		else if (before & W_STARTED && !(before & W_PARKED))
+			after |= W_TOKEN;
+	} while (!kt_word_change(&k->word, &before, after));
+	if (after & W_PARKED)
+		return;
+	kt_thread_roused(k, before & W_SLEEPING);
+	kt_event_fd_notify(k);
+	if (k->interrupt_signal)
+		kt_interrupt_send(k);
+}
+
+void kt_thread_unpark_for_cpu(struct kthread *k)
+{
+	unpark(k, W_PARK_CPU);
+}

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a thread does for itself: wait, park, look whether it has been asked to.
+ */
+#define KTHREAD_NO_INLINE /* this file has the symbols */
+#include <errno.h>
+#include <sched.h>
+
+#include "thread/thread.h"
+
+/* What foreign threads find: nobody asks them for anything. */
+static const uint32_t nobody;
+
+__thread const uint32_t *kthread_current_word __attribute__((tls_model("initial-exec"))) = &nobody;
+
+struct kthread *kthread_self(void)
+{
+	struct kthread *k = kthread_current_word == &nobody ? NULL : (struct kthread *)kthread_current_word;
+
+	/* somebody else may have ended the adoption */
+	return k && k->kind == KT_ADOPTED && kt_word(&k->word) & W_EXITED ? NULL : k;
+}
+
+void kt_thread_set_self(struct kthread *k)
+{
+	kthread_current_word = k ? (const uint32_t *)&k->word : &nobody;
+}
+
+/* The calling kthread; NULL for foreign and adopted threads, which have no life here. */
+static struct kthread *self_alive(void)
+{
+	struct kthread *k = kthread_self();
+
+	return k && k->kind != KT_ADOPTED ? k : NULL;
+}
+
+/* ---- having been asked ----------------------------------------------------------------------------------------- */
+
+bool kthread_noticed(uint32_t asked)
+{
+	struct kthread *k = self_alive();
+	unsigned int told = 0;
+
+	if (!k)
+		return false;
+	if (asked & W_STOP)
+		told |= W_TOLD_STOP;
+	if (asked & W_PARK_ANY)
+		told |= W_TOLD_PARK;
+	/* who sends KTHREAD_INTERRUPT signals may stop now */
+	if ((kt_word(&k->word) & told) != told && kt_word_set(&k->word, told) & W_WATCHED)
+		kt_futex_wake(&k->word, INT_MAX, KT_WAKE_WATCHERS);
+	return true;
+}
+
+static bool asked(uint32_t bits)
+{
+	const uint32_t now = __atomic_load_n(kthread_current_word, __ATOMIC_ACQUIRE) & bits;
+
+	return now && kthread_noticed(now);
+}
+
+bool kthread_should_stop(void)
+{
+	return asked(KTHREAD_WORD_STOP);
+}
+
+bool kthread_should_park(void)
+{
+	return asked(KTHREAD_WORD_PARK);
+}
+
+bool kthread_should_stop_or_park(void)
+{
+	return asked(KTHREAD_WORD_STOP | KTHREAD_WORD_PARK);
+}
+
+/* ---- sleeping -------------------------------------------------------------------------------------------------- */
+
+void kt_spin(unsigned int turn)
+{
+	if (turn >= KT_SPIN_PAUSES)
+		sched_yield();
+	else
+#if defined(__x86_64__) || defined(__i386__)
+		__builtin_ia32_pause();
+#else
+		atomic_signal_fence(memory_order_seq_cst);
+#endif
+}
+
+int kt_thread_sleep(struct kthread *k, unsigned int seen, unsigned int mark, uint64_t deadline)
+{
+	const unsigned int asleep = seen | W_SLEEPING | mark;
+	int timed_out;
+
+	if (!kt_word_change(&k->word, &seen, asleep))
+		return 0;
+	timed_out = kt_futex_wait(&k->word, asleep, KT_WAKE_THREAD, deadline);
+	kt_word_clear(&k->word, W_SLEEPING | mark);
+	return timed_out;
+}
+
+/*
+ * The request may be taken back and made again before this thread gets to run: PARKED is cleared by the first and has
+ * to be said anew for the second, else its asker waits for ever. Hence a loop that looks at both each time.
+ */
+void kt_thread_parked(struct kthread *k)
+{
+	unsigned int turn = 0;
+	unsigned int now;
+
+	while ((now = kt_word(&k->word)) & W_PARK_ANY && !(now & W_STOP)) {
+		if (!(now & W_PARKED)) {
+			/* release: all we did before is seen by who finds PARKED; pairs with kthread_park() */
+			if (kt_word_change(&k->word, &now, (now | W_PARKED) & ~(unsigned int)W_WATCHED)) {
+				atomic_fetch_add_explicit(&k->parks, 1, memory_order_relaxed);
+				if (now & W_WATCHED)
+					kt_futex_wake(&k->word, INT_MAX, KT_WAKE_WATCHERS);
+				turn = 0;
+			}
+		} else if (now & W_PLACE_SELF) {
+			kt_hooks->place_self(k);
+		} else if (turn < KT_SPIN_PAUSES + KT_SPIN_YIELDS) {
+			kt_spin(turn++);
+		} else {
+			kt_thread_sleep(k, now, 0, KT_NEVER);
+		}
+	}
+	if (now & W_PLACE_SELF)
+		kt_hooks->place_self(k);
+	if (now & W_TOLD_PARK)
+		kt_word_clear(&k->word, W_TOLD_PARK);
+}
+
+void kthread_parkme(void)
+{
+	struct kthread *k = self_alive();
+
+	if (k)
+		kt_thread_parked(k);
+}
+
+/* Take the token if there is one. */
+static bool take_token(struct kthread *k, unsigned int now)
+{
+	while (now & W_TOKEN) {
+		/* acquire: pairs with the waker's change; all it did before is seen */
+		if (kt_word_change(&k->word, &now,
+		                   now & ~(unsigned int)(W_TOKEN | (now & W_PARK_ANY ? 0 : W_TOLD_PARK)))) {
+			atomic_fetch_add_explicit(&k->wakes, 1, memory_order_relaxed);
+			return true;
+		}
+	}
+	return false;
+}
+
+static int wait_until(uint64_t deadline, unsigned int mark)
+{
+	struct kthread *k = kthread_self();
+	int timed_out = 0;
+
+	if (!k)
+		return kt_library_forked() ? -ECHILD : -EPERM;
+	if (k->kind == KT_ADOPTED) {
+		if (kt_word(&k->word) & W_PLACE_SELF)
+			kt_hooks->place_self(k);
+		return -EPERM;
+	}
+	for (;;) {
+		unsigned int now;
+
+		/* Before the look at the word, which changes before the fd says so: what is drained here is seen there. And
+		 * without a token, too, because the fd may have been told after its token had been taken. */
+		kt_event_fd_drain(k);
+		now = kt_word(&k->word);
+		if (now & W_PLACE_SELF) {
+			kt_hooks->place_self(k);
+			continue; /* the request may be there again: to sleep on the old word would be not to see that */
+		}
+		if (mark && now & W_PARK_ANY && !(now & W_STOP)) {
+			kt_thread_parked(k);
+			take_token(k, kt_word(&k->word));
+			return 0;
+		}
+		if (take_token(k, now))
+			return 0;
+		if (timed_out)
+			return timed_out;
+		timed_out = kt_thread_sleep(k, now, mark, deadline);
+	}
+}
+
+int kthread_wait(void)
+{
+	return wait_until(KT_NEVER, 0);
+}
+
+int kthread_wait_for(uint64_t timeout_ns)
+{
+	return wait_until(kt_deadline(timeout_ns), 0);
+}
+
+int kthread_wait_parkable(void)
+{
+	return wait_until(KT_NEVER, W_IN_PLACE);
+}
+
+bool kthread_bound_should_stop(void)
+{
+	struct kthread *k = self_alive();
+	unsigned int now;
+
+	if (!k)
+		return false;
+	while (!((now = kt_word(&k->word)) & W_STOP)) {
+		if (now & W_PARK_ANY) {
+			if (!(now & (W_BROKEN | W_PARKED)))
+				break; /* it will park as it is used to */
+			kt_thread_parked(k);
+		} else if (!kt_hooks->out_of_place(k)) {
+			break;
+		} else if (now & W_BROKEN &&
+		           !(now & W_PLACE_SELF)) { /* else done by out_of_place(): look anew, as above */
+			kt_thread_sleep(k, now, W_IN_PLACE, KT_NEVER);
+		}
+	}
+	return kthread_should_stop();
+}

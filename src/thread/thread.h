@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * struct kthread, and what the rooms above this one may do with it.
+ */
+#ifndef KT_THREAD_THREAD_H
+#define KT_THREAD_THREAD_H
+
+#include <kthread/thread.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <sys/queue.h>
+
+#include "base/library.h"
+#include "thread/word.h"
+
+struct kt_place; /* placement's part of a thread */
+
+enum kt_kind {
+	KT_KTHREAD,  /* ours, with a life */
+	KT_INTERNAL, /* the same, but the library's own: not counted, not shown */
+	KT_ADOPTED   /* a foreign thread: placement only */
+};
+
+#define KT_TID_AWAITED (UINT_MAX - 1)
+
+struct kthread {
+	atomic_uint word; /* first: kthread_current_word points here, and here is the handle (ABI) */
+	/* Users count two each; one more while the thread itself lives and uses the handle. So 3 is "the last user of a
+	 * living thread". A thread adopted by another does not use the handle. */
+	atomic_uint refs;
+	atomic_uint tid;     /* 0 until the thread has begun, KT_TID_AWAITED if somebody sleeps for it */
+	atomic_int event_fd; /* -1 = none */
+	unsigned int epoch;
+	enum kt_kind kind;
+	int node;             /* for its stack's memory; KTHREAD_NO_NODE */
+	bool adopted_itself;  /* KT_ADOPTED by the thread itself, which so holds its handle until it ends */
+	int interrupt_signal; /* 0 = no KTHREAD_INTERRUPT */
+	int result;           /* the thread's, until EXITED */
+	int (*fn)(void *data);
+	void *data;
+	pthread_t pthread;
+	struct kt_birth *birth;               /* the creator waits for it; NULL = it doesn't */
+	struct kthread_completion *exit_done; /* kthread_complete_and_exit() */
+	struct kt_place *place;               /* in the handle's own memory; NULL once it has none any more */
+	/* Counters for who looks: relaxed. */
+	atomic_uint_fast64_t wakes;
+	atomic_uint_fast64_t parks;
+	/* The registry's, under its lock. */
+	TAILQ_ENTRY(kthread) link;
+	uint64_t number;
+	bool listed;
+	char *name;
+	max_align_t place_memory[]; /* kt_hooks->place_size bytes, zero; then the name */
+};
+_Static_assert(offsetof(struct kthread, word) == 0, "kthread_current_word is the handle");
+
+/* What placement does at the turns of a thread's life. Set once, before the first thread; called under no lock. */
+struct kt_thread_hooks {
+	/* What k->place_memory is to hold: so that the thread has nothing to free when it ends, which would cost it a heap
+	 * arena of its own. */
+	size_t place_size;
+	/* By the creator, before the thread exists: give it its place. 0 or -errno. */
+	int (*created)(struct kthread *k, int node, int cpu);
+	/* By the thread, before anything of the user's runs: take the place. */
+	void (*born)(struct kthread *k);
+	/* The last act, by the thread, or by the creator if it never came to life. */
+	void (*gone)(struct kthread *k);
+	/* The last reference to an adopted thread goes: give it its mask back, and forget it. May be called again. */
+	void (*released)(struct kthread *k);
+	/* By who unparks, before the thread can resume: rebind a per-CPU thread. */
+	void (*unparking)(struct kthread *k);
+	/* By the thread, which found W_PLACE_SELF: set your own mask. */
+	void (*place_self)(struct kthread *k);
+	/* By a thread: is it bound, and not where it should be (after looking again, if it seems so)? */
+	bool (*out_of_place)(struct kthread *k);
+};
+
+void kt_thread_hook(const struct kt_thread_hooks *hooks);
+extern const struct kt_thread_hooks *kt_hooks;
+
+extern const struct kt_room kt_thread_room;
+
+/* Life, for the library's own purposes. */
+struct kthread *kt_thread_spawn(enum kt_kind kind, int (*fn)(void *data), void *data, const char *name);
+/* A handle without a thread of ours behind it (adoption). Not listed yet. NULL and errno. */
+struct kthread *kt_thread_alloc(enum kt_kind kind, char *name);
+void kt_thread_free(struct kthread *k);
+char *kt_name_format(const char *format, va_list args);
+/* "name" cut to the kernel's 15 bytes: a number at its end survives. */
+void kt_comm(const char *name, char comm[16]);
+/* Make k what kthread_self() answers in the calling thread; NULL = nobody. */
+void kt_thread_set_self(struct kthread *k);
+
+/* 0 if k is a handle of this process, else -EINVAL, -ECHILD. */
+static inline int kt_handle(const struct kthread *k)
+{
+	if (!k)
+		return -EINVAL;
+	return k->epoch == atomic_load_explicit(&kt_epoch, memory_order_relaxed) ? 0 : -ECHILD;
+}
+
+/* The same for life: also -EOPNOTSUPP. */
+static inline int kt_handle_alive(const struct kthread *k)
+{
+	const int error = kt_handle(k);
+
+	return !error && k->kind == KT_ADOPTED ? -EOPNOTSUPP : error;
+}
+
+/* Placement's requests to a thread. Any thread; they do not wait. */
+void kt_thread_park_for_cpu(struct kthread *k);   /* unless it has been asked to stop */
+void kt_thread_unpark_for_cpu(struct kthread *k); /* leaves a park that kthread_park() asked for */
+void kt_thread_set_broken(struct kthread *k, bool broken);
+void kt_thread_place_self(struct kthread *k);
+/* May its place be changed now? True while created, parked or adopted. */
+bool kt_thread_placeable(const struct kthread *k);
+/* Waits until it is known; k->pthread is, too, then. -ESRCH if the thread never came to life. */
+pid_t kt_thread_tid(const struct kthread *k);
+
+/* Sleep in the word, marked as sleeping (and with `mark`); `seen` is the word as it was looked at. 0 or -ETIMEDOUT. */
+int kt_thread_sleep(struct kthread *k, unsigned int seen, unsigned int mark, uint64_t deadline);
+/* Park here while asked to. */
+void kt_thread_parked(struct kthread *k);
+/* Wake those who sleep on the word, given the word as it was before it changed. The event fd is told besides, by whoever
+ * has made a request or a token: a poll loop that it wakes for less finds nothing to do. */
+void kt_thread_roused(struct kthread *k, unsigned int before);
+void kt_event_fd_notify(struct kthread *k);
+void kt_event_fd_drain(struct kthread *k);
+
+/*
+ * How long to try before a sleep: both sides awake on two CPUs meet within the pauses, on one CPU within the yields, and
+ * a sleeping partner costs no more than these few microseconds (tests/bench/park).
+ */
+#define KT_SPIN_PAUSES 30u
+#define KT_SPIN_YIELDS 8u
+void kt_spin(unsigned int turn); /* turn 0 .. KT_SPIN_PAUSES + KT_SPIN_YIELDS - 1 */
+
+/* KTHREAD_INTERRUPT. */
+int kt_interrupt_prepare(int wanted); /* the signal to use, handler in place; or -errno */
+void kt_interrupt_send(struct kthread *k);
+void kt_interrupt_restore(void); /* give the library's own choice back */
+#define KT_INTERRUPT_FIRST_NS KT_NS_PER_MS
+
+/* The registry: all living threads, oldest first. */
+void kt_registry_add(struct kthread *k);
+void kt_registry_remove(struct kthread *k);
+/* The first thread (after == NULL), or the one after `after`, with a reference; drops that of `after`. */
+struct kthread *kt_registry_next(struct kthread *after);
+/* Run fn under the registry's lock, if k is still listed, so that its tid is its own. */
+void kt_registry_if_listed(struct kthread *k, void (*fn)(struct kthread *k));
+size_t kt_registry_count(void); /* kthreads and adopted ones, without the library's own */
+bool kt_registry_has(pid_t tid);
+extern pthread_mutex_t kt_registry_lock; /* innermost of the library's locks */
+
+#endif

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A sandbox that lets a thread set only its own affinity (sched_setaffinity with pid 0): each thread re-affines itself
+ * at its next library call. The program runs itself under the filter.
+ */
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include "sim.h"
+
+static int forbid_others(void)
+{
+	/* 64-bit argument 0: the low half is where the machine is little-endian, the only ones we test on */
+	struct sock_filter filter[] = {
+	    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_sched_setaffinity, 0, 3),
+	    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0),
+	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog program = {.len = sizeof(filter) / sizeof(filter[0]), .filter = filter};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+		return -1;
+	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
+static int start(void)
+{
+	struct kthread_config config = KTHREAD_CONFIG_INIT;
+
+	config.poll_ms = 0;
+	config.log = sim_log;
+	return kthread_init(&config);
+}
+
+static bool is_on(const struct kthread *k, unsigned int cpus)
+{
+	return sim_mask(k, KTHREAD_MASK_ACTUAL) == cpus && sim_mask(k, KTHREAD_MASK_EFFECTIVE) == cpus;
+}
+
+static int looks(void *data)
+{
+	while (!kthread_bound_should_stop()) {
+		if (kthread_should_park())
+			kthread_parkme();
+		sched_yield();
+	}
+	return 0;
+}
+
+static int in_place(void *data)
+{
+	while (!kthread_should_stop())
+		kthread_wait_parkable();
+	return 0;
+}
+
+/* Threads that wait, are parked, look at kthread_bound_should_stop(): all follow housekeeping. */
+static int they_place_themselves(void)
+{
+	int (*const functions[])(void *) = {obedient, in_place, looks, obedient, in_place, looks};
+	struct kthread *all[6];
+
+	EXPECT(start() == 0);
+	for (int i = 0; i < 6; i++) {
+		all[i] = kthread_run(functions[i], NULL, "self/%d", i);
+		EXPECT(all[i]);
+		if (i >= 3)
+			EXPECT(kthread_park(all[i]) == 0);
+	}
+	for (int round = 0; round < 20; round++) {
+		EXPECT(sim_housekeeping(1u << round % 2) == 0);
+		for (int i = 0; i < 6; i++)
+			AWAIT(is_on(all[i], 1u << round % 2) && sim_info(all[i]).last_error == 0);
+	}
+	for (int i = 0; i < 6; i++) {
+		int result;
+
+		EXPECT(sim_info(all[i]).refusals > 0);
+		result = kthread_stop(all[i]);
+		EXPECT(result == 0 || (i >= 3 && result == -EINTR)); /* parked before it had entered */
+	}
+	EXPECT(sim_logged("refuses") == 1);
+	return kthread_fini();
+}
+
+/* A bind of a created or parked thread is refused to the caller's hands, and done by the thread before it runs on. */
+static int a_bind_is_kept(void)
+{
+	struct kthread *k;
+
+	EXPECT(start() == 0);
+	k = kthread_create(obedient, NULL, "bound");
+	AWAIT(sim_info(k).last_reason == KTHREAD_REASON_START);
+	EXPECT(kthread_bind(k, 1) == 0);
+	kthread_wake(k);
+	AWAIT(is_on(k, 2));
+	for (unsigned int round = 0; round < 20; round++) {
+		EXPECT(kthread_park(k) == 0);
+		EXPECT(kthread_bind(k, round % 2) == 0);
+		kthread_unpark(k);
+		AWAIT(is_on(k, 1u << round % 2));
+	}
+	EXPECT(kthread_park(k) == 0);
+	EXPECT(kthread_set_per_cpu(k, 0) == 0);
+	kthread_unpark(k);
+	AWAIT(is_on(k, 1));
+	EXPECT(kthread_stop(k) == 0);
+	return kthread_fini();
+}
+
+static int an_adopted_one_too(void)
+{
+	struct kthread *k;
+
+	EXPECT(start() == 0);
+	k = kthread_adopt("me");
+	EXPECT(k);
+	EXPECT(kthread_bind(k, 1) == 0); /* by itself: allowed at once */
+	EXPECT(is_on(k, 2));
+	EXPECT(kthread_affine_reset(k) == 0);
+	EXPECT(sim_housekeeping(1) == 0);
+	EXPECT(is_on(k, 1));
+	EXPECT(kthread_unadopt(k) == 0);
+	return kthread_fini();
+}
+
+static int (*const parts[])(void) = {they_place_themselves, a_bind_is_kept, an_adopted_one_too};
+
+static int run_again(void *arg)
+{
+	char *const argv[] = {(char *)"sandbox", arg, NULL};
+
+	execv("/proc/self/exe", argv);
+	return 99;
+}
+
+static void part(int number)
+{
+	char text[] = {(char)('0' + number), '\0'};
+	cpu_set_t set;
+	int result;
+
+	if (sched_getaffinity(0, sizeof(set), &set) != 0 || !CPU_ISSET(0, &set) || !CPU_ISSET(1, &set))
+		skip();
+	result = in_child(run_again, text);
+	if (result == 77)
+		skip();
+	assert_int_equal(result, 0);
+}
+
+static void sandbox__threads_place_themselves(void **state)
+{
+	part(0);
+}
+
+static void sandbox__a_bind_is_kept(void **state)
+{
+	part(1);
+}
+
+static void sandbox__adopted(void **state)
+{
+	part(2);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(sandbox__threads_place_themselves),
+	    cmocka_unit_test(sandbox__a_bind_is_kept),
+	    cmocka_unit_test(sandbox__adopted),
+	};
+
+	if (argc > 1)
+		return forbid_others() == 0 ? parts[argv[1][0] - '0']() : 77;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

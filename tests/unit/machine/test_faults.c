@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Out of memory, and out of file descriptors, at every step: the right answer, nothing lost of what was there before,
+ * and nothing leaked (which AddressSanitizer and valgrind see).
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "../wrap_alloc.h"
+#include "base/library.h"
+#include "machine/events.h"
+#include "machine/topology.h"
+#include "support.h"
+
+static const char *root;
+
+static int setup(void **state)
+{
+	root = tree_make();
+	tree_machine("cgroup2");
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	tree_remove();
+	return 0;
+}
+
+static void start__no_memory_at_each_allocation(void **state)
+{
+	unsigned long n;
+
+	for (n = 1;; n++) {
+		int error;
+
+		assert_int_equal(room_start(root, "2-5"), 0);
+		kt_machine_stop(); /* the library itself stays up: its allocations are not ours to fail here */
+		wrap_alloc_fail_at(n);
+		error = kt_machine_start();
+		if (wrap_alloc_count() < n) {
+			assert_int_equal(error, 0);
+			wrap_alloc_fail_at(0);
+			break;
+		}
+		wrap_alloc_fail_at(0);
+		assert_int_equal(error, -ENOMEM);
+		assert_int_equal(kt_machine_start(), 0);
+		assert_set(KT_HOUSEKEEPING, "2-5");
+		room_stop();
+	}
+	room_stop();
+	assert_true(n > 4);
+}
+
+static void renew__no_memory_keeps_the_view(void **state)
+{
+	bool changed = true;
+
+	assert_int_equal(room_start(root, NULL), 0);
+	tree_put("sys/devices/system/cpu/online", "0-7\n");
+	tree_put("sys/fs/cgroup/kubepods.slice/pod7/cpuset.cpus.effective", "2-5\n");
+	wrap_alloc_fail_at(1);
+	assert_int_equal(kt_view_renew(&changed), -ENOMEM);
+	assert_true(changed);
+	assert_set(KT_USABLE, "2,4-5");
+	assert_int_equal(view_generation(), 1);
+	assert_true(room_renew());
+	assert_set(KT_USABLE, "2-5");
+	/* and a look that finds nothing new needs none */
+	wrap_alloc_fail_at(1);
+	assert_false(room_renew());
+	assert_int_equal(wrap_alloc_count(), 0);
+	wrap_alloc_fail_at(0);
+	room_stop();
+}
+
+static void renew_housekeeping__no_memory_keeps_the_mask(void **state)
+{
+	unsigned long bits[1] = {1 << 4};
+	bool changed = false;
+	unsigned long n;
+
+	assert_int_equal(room_start(root, NULL), 0);
+	for (n = 1;; n++) {
+		int error;
+
+		wrap_alloc_fail_at(n);
+		error = kt_view_renew_housekeeping(sizeof(bits), (cpu_set_t *)(void *)bits, &changed);
+		wrap_alloc_fail_at(0);
+		if (!error)
+			break;
+		assert_int_equal(error, -ENOMEM);
+		assert_false(room_renew());
+		assert_set(KT_HOUSEKEEPING, "2-4");
+	}
+	assert_int_equal(n, 3);
+	assert_true(changed);
+	assert_set(KT_HOUSEKEEPING, "4");
+	room_stop();
+}
+
+static void topology__no_memory_at_each_allocation(void **state)
+{
+	unsigned long n;
+
+	setenv("HWLOC_FSROOT", "/nowhere", 1); /* so that there is one to be put back */
+	for (n = 1;; n++) {
+		int error;
+
+		assert_int_equal(room_start(root, NULL), 0);
+		wrap_alloc_fail_at(n);
+		error = kt_topology_node_exists(1);
+		wrap_alloc_fail_at(0);
+		assert_string_equal(getenv("HWLOC_FSROOT"), "/nowhere");
+		if (!error)
+			break;
+		assert_int_equal(error, -ENOMEM);
+		assert_int_equal(kt_topology_node_exists(1), 0);
+		assert_int_equal(kt_topology_node_exists(2), -EINVAL);
+		room_stop();
+	}
+	room_stop();
+	unsetenv("HWLOC_FSROOT");
+	assert_int_equal(n, 3);
+}
+
+/* No descriptor left: nothing can be read, so everything stays. */
+static void renew__no_descriptors_keeps_the_view(void **state)
+{
+	struct rlimit limit, none;
+
+	assert_int_equal(room_start(root, NULL), 0);
+	getrlimit(RLIMIT_NOFILE, &limit);
+	none = limit;
+	none.rlim_cur = 3;
+	setrlimit(RLIMIT_NOFILE, &none);
+	assert_int_equal(kt_cpuset_watch_open(), -EMFILE);
+	assert_int_equal(kt_uevents_open(), -EMFILE);
+	assert_false(room_renew());
+	setrlimit(RLIMIT_NOFILE, &limit);
+	assert_set(KT_USABLE, "2,4-5");
+	assert_int_equal(view_generation(), 1);
+	assert_true(log_count(LOG_WARNING) > 0);
+	assert_false(room_renew());
+	room_stop();
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    CASE(start__no_memory_at_each_allocation),          CASE(renew__no_memory_keeps_the_view),
+	    CASE(renew_housekeeping__no_memory_keeps_the_mask), CASE(topology__no_memory_at_each_allocation),
+	    CASE(renew__no_descriptors_keeps_the_view),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -272,6 +272,11 @@ static void kthread_park__ends_without_having_seen_the_request(void **state)
 	kthread_complete(&subject.go);
 	pthread_join(thread, NULL);
 	assert_int_equal(parker.result, -ENOSYS);
+	for (int i = 0; i < 3; i++) { /* the first request is there still, and will not be granted */
+		assert_int_equal(kthread_park(k), -ENOSYS);
+		if (i)
+			kthread_unpark(k);
+	}
 	assert_int_equal(kthread_stop(k), 10);
 }
 

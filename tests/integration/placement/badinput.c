@@ -14,6 +14,7 @@ void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
 
 static _Thread_local int fail_at; /* the how-manieth from now; 0 = none */
+static _Thread_local size_t largest;
 
 static bool fails(void)
 {
@@ -25,11 +26,13 @@ static bool fails(void)
 
 void *__wrap_malloc(size_t size)
 {
+	largest = size > largest ? size : largest;
 	return fails() ? NULL : __real_malloc(size);
 }
 
 void *__wrap_calloc(size_t count, size_t size)
 {
+	largest = count * size > largest ? count * size : largest;
 	return fails() ? NULL : __real_calloc(count, size);
 }
 
@@ -170,6 +173,32 @@ static void placement__impossible_cpus_and_nodes(void **state)
 			assert_int_equal(errno, EINVAL);
 		}
 	}
+	assert_unchanged(k);
+	kthread_stop(k);
+	sim_stop();
+}
+
+/* No set is made that holds the number, nor searched: in no time, however large it is. */
+static void placement__huge_numbers_cost_nothing(void **state)
+{
+	static const unsigned int cpus[] = {1u << 20, INT_MAX, (unsigned int)INT_MAX + 1, UINT_MAX};
+	struct kthread *k;
+
+	sim_start(NULL);
+	k = with_a_wish();
+	for (unsigned int i = 0; i < 100000; i++) {
+		const unsigned int cpu = cpus[i % 4];
+
+		largest = 0;
+		assert_int_equal(kthread_bind(k, cpu), -EINVAL);
+		if (cpu <= INT_MAX)
+			assert_int_equal(kthread_set_per_cpu(k, (int)cpu), -EINVAL);
+		assert_int_equal(kthread_cpu_node(cpu), -EINVAL);
+		assert_true(largest <= 4096);
+	}
+	assert_null(kthread_create_on_cpu(obedient, NULL, INT_MAX, "x/%u"));
+	assert_null(kthread_create_on_cpu(obedient, NULL, UINT_MAX, "x/%u"));
+	assert_true(largest <= 4096);
 	assert_unchanged(k);
 	kthread_stop(k);
 	sim_stop();
@@ -471,6 +500,7 @@ int main(void)
 	    cmocka_unit_test(placement__bad_masks),
 	    cmocka_unit_test(placement__sets_of_a_few_bytes),
 	    cmocka_unit_test(placement__impossible_cpus_and_nodes),
+	    cmocka_unit_test(placement__huge_numbers_cost_nothing),
 	    cmocka_unit_test(placement__of_a_running_thread),
 	    cmocka_unit_test(placement__of_a_thread_that_has_ended),
 	    cmocka_unit_test(kthread_set_per_cpu__of_an_adopted_thread),

@@ -4,6 +4,7 @@
  * un-adopted by others.
  */
 #include <pthread.h>
+#include <sys/resource.h>
 
 #include "sim.h"
 
@@ -12,12 +13,13 @@
 int __real_kt_thread_start_time(pid_t tid, uint64_t *ret);
 int __real_sched_setaffinity(pid_t tid, size_t setsize, const cpu_set_t *set);
 
-static atomic_int reused;  /* a tid that is another thread's by now */
-static atomic_int refused; /* masks to refuse with EINVAL */
+static atomic_int reused;     /* a tid that is another thread's by now */
+static atomic_int refused;    /* masks to refuse with EINVAL */
+static atomic_int unreadable; /* errno: /proc cannot be read now */
 
 int __wrap_kt_thread_start_time(pid_t tid, uint64_t *ret)
 {
-	const int error = __real_kt_thread_start_time(tid, ret);
+	const int error = atomic_load(&unreadable) ? -atomic_load(&unreadable) : __real_kt_thread_start_time(tid, ret);
 
 	if (!error && tid == atomic_load(&reused))
 		*ret += 1000;
@@ -302,6 +304,67 @@ static void adopted__ends_and_its_tid_is_anothers(void **state)
 	assert_int_equal(kthread_fini(), 0);
 }
 
+/* It is not known whether it lives; that is no reason to take it for gone. */
+static void lives_on(struct foreigner *foreign, struct kthread *k, int error)
+{
+	pin(foreign->tid, 2); /* lost */
+	assert_int_equal(kthread_rescan(), 0);
+	assert_int_equal(state_of(k), KTHREAD_ADOPTED);
+	assert_int_equal(kernel_mask(foreign->tid), 1);
+	assert_int_equal(kthread_bind(k, 1), 0);
+	assert_int_equal(kernel_mask(foreign->tid), 2);
+	assert_int_equal(kthread_bind(k, 0), 0);
+	errno = 0;
+	assert_null(kthread_adopt_tid(foreign->tid, "again"));
+	assert_int_equal(errno, EALREADY);
+	assert_null(kthread_adopt("another"));
+	assert_int_equal(errno, error);
+	assert_int_equal(state_of(k), KTHREAD_ADOPTED);
+	assert_int_equal(kthread_unadopt(k), 0);
+	assert_int_equal(kernel_mask(foreign->tid), 2);
+}
+
+static void adopted__proc_cannot_be_read(void **state)
+{
+	static const int errors[] = {EMFILE, ENFILE, ENOMEM, EACCES, EIO};
+
+	start();
+	for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+		struct foreigner foreign = {.pin = 2};
+		struct kthread *k;
+
+		come(&foreign);
+		k = kthread_adopt_tid(foreign.tid, "lives on");
+		assert_int_equal(kthread_bind(k, 0), 0);
+		atomic_store(&unreadable, errors[i]);
+		lives_on(&foreign, k, errors[i]);
+		atomic_store(&unreadable, 0);
+		leave(&foreign);
+	}
+	assert_int_equal(kthread_fini(), 0);
+}
+
+static void adopted__no_descriptors(void **state)
+{
+	struct foreigner foreign = {.pin = 2};
+	struct rlimit limit;
+	struct rlimit none;
+	struct kthread *k;
+
+	start();
+	come(&foreign);
+	k = kthread_adopt_tid(foreign.tid, "lives on");
+	assert_int_equal(kthread_bind(k, 0), 0);
+	getrlimit(RLIMIT_NOFILE, &limit);
+	none = limit;
+	none.rlim_cur = 0;
+	setrlimit(RLIMIT_NOFILE, &none);
+	lives_on(&foreign, k, EMFILE);
+	setrlimit(RLIMIT_NOFILE, &limit);
+	leave(&foreign);
+	assert_int_equal(kthread_fini(), 0);
+}
+
 static void adopted__itself_and_ends(void **state)
 {
 	struct foreigner foreign = {.adopts_itself = true};
@@ -392,6 +455,8 @@ int main(void)
 	    cmocka_unit_test(kthread_adopt_tid__by_many_at_once),
 	    cmocka_unit_test(adopted__ends_unseen),
 	    cmocka_unit_test(adopted__ends_and_its_tid_is_anothers),
+	    cmocka_unit_test(adopted__proc_cannot_be_read),
+	    cmocka_unit_test(adopted__no_descriptors),
 	    cmocka_unit_test(adopted__itself_and_ends),
 	    cmocka_unit_test(adopted__itself_and_unadopted_by_another),
 	    cmocka_unit_test(adopted__while_others_look),

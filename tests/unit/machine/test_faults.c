@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Out of memory, and out of file descriptors, at every step: the right answer, nothing lost of what was there before,
- * and nothing leaked (which AddressSanitizer and valgrind see).
+ * Out of memory, and out of file descriptors, at every step; and files that are not ours to read: the right answer,
+ * nothing lost of what was there before, and nothing leaked (which AddressSanitizer and valgrind see).
  */
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -16,6 +19,47 @@
 #include "machine/topology.h"
 #include "support.h"
 
+#define CPU "sys/devices/system/cpu"
+
+/* ---- a sandbox --------------------------------------------------------------------------------------------------- */
+
+int __real_open(const char *path, int flags, ...);
+DIR *__real_opendir(const char *path);
+
+/* root is told everything: so it is us who refuse */
+static struct {
+	const char *path; /* what ends with this; NULL = nothing */
+	bool listing;     /* and to list a directory */
+	int error;
+} refuse;
+
+static bool refused(const char *path)
+{
+	const size_t length = refuse.path ? strlen(refuse.path) : 0;
+
+	errno = refuse.error;
+	return length && strlen(path) >= length && strcmp(path + strlen(path) - length, refuse.path) == 0;
+}
+
+int __wrap_open(const char *path, int flags, ...)
+{
+	va_list args;
+	int mode;
+
+	va_start(args, flags);
+	mode = flags & O_CREAT ? va_arg(args, int) : 0;
+	va_end(args);
+	return refused(path) ? -1 : __real_open(path, flags, mode);
+}
+
+DIR *__wrap_opendir(const char *path)
+{
+	errno = refuse.error;
+	return refuse.listing ? NULL : __real_opendir(path);
+}
+
+/* ---- cases ------------------------------------------------------------------------------------------------------- */
+
 static const char *root;
 
 static int setup(void **state)
@@ -27,6 +71,8 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
+	refuse.path = NULL;
+	refuse.listing = false;
 	tree_remove();
 	return 0;
 }
@@ -150,6 +196,35 @@ static void renew__no_descriptors_keeps_the_view(void **state)
 	room_stop();
 }
 
+/* The directories tell what the file does not; where nothing does, all that are possible are taken for present. In any
+ * case the online CPUs are read. */
+static void present__not_ours_to_read(void **state)
+{
+	static const int errors[] = {EACCES, EPERM, EMFILE, EIO};
+
+	for (size_t i = 0; i < 2 * sizeof(errors) / sizeof(errors[0]); i++) {
+		const char *present;
+
+		refuse.error = errors[i / 2];
+		refuse.listing = i % 2;
+		refuse.path = CPU "/present";
+		present = i / 2 < 2 && !refuse.listing ? "0-7" : "0-9";
+		tree_put(CPU "/possible", "0-9\n");
+		tree_put(CPU "/online", "0-7\n");
+		assert_int_equal(room_start(root, NULL), 0);
+		assert_set(KT_PRESENT, present);
+		assert_set(KT_ONLINE, "0-7");
+		tree_put(CPU "/online", "0-2,7\n");
+		assert_true(room_renew());
+		assert_set(KT_ONLINE, "0-2,7");
+		assert_set(KT_PRESENT, present);
+		tree_put(CPU "/online", "0-7\n");
+		assert_true(room_renew());
+		assert_set(KT_ONLINE, "0-7");
+		room_stop();
+	}
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -157,7 +232,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    CASE(start__no_memory_at_each_allocation),          CASE(renew__no_memory_keeps_the_view),
 	    CASE(renew_housekeeping__no_memory_keeps_the_mask), CASE(topology__no_memory_at_each_allocation),
-	    CASE(renew__no_descriptors_keeps_the_view),
+	    CASE(renew__no_descriptors_keeps_the_view),         CASE(present__not_ours_to_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -80,19 +80,17 @@ static int renew(enum kt_seen which, reader read)
 static int look_at_sysfs(void)
 {
 	const size_t setsize = look.now.setsize;
-	int error = 0, isolated;
+	int error = 0, present = 0, isolated;
 
 	if (!look.possible_known) {
 		error = renew(KT_SEEN_POSSIBLE, kt_sysfs_possible);
 		look.possible_known = !error;
 	}
 	if (!error) {
-		const int present = renew(KT_SEEN_PRESENT, kt_sysfs_present);
-
+		present = renew(KT_SEEN_PRESENT, kt_sysfs_present);
 		error = renew(KT_SEEN_ONLINE, kt_sysfs_online); /* the one that matters, whatever became of the other */
-		error = error ? error : present;
 	}
-	say(&look.said.sysfs, error, "/sys/devices/system/cpu");
+	say(&look.said.sysfs, error ? error : present, "/sys/devices/system/cpu");
 	if (!error) {
 		kt_cpus_or(setsize, look.set[KT_SEEN_PRESENT], look.set[KT_SEEN_PRESENT], look.set[KT_SEEN_ONLINE]);
 		isolated = renew(KT_SEEN_ISOLATED, kt_sysfs_isolated);

@@ -48,36 +48,13 @@ struct foreigner {
 	struct kthread *(*act)(struct foreigner *self);
 };
 
-static unsigned int kernel_mask(pid_t tid)
-{
-	unsigned int bits = 0;
-	cpu_set_t set;
-
-	CHECK(sched_getaffinity(tid, sizeof(set), &set) == 0);
-	for (unsigned int cpu = 0; cpu < 32; cpu++)
-		bits |= (unsigned int)CPU_ISSET(cpu, &set) << cpu;
-	return bits;
-}
-
-static void pin(pid_t tid, unsigned int cpus)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	for (unsigned int cpu = 0; cpu < 32; cpu++) {
-		if (cpus >> cpu & 1)
-			CPU_SET(cpu, &set);
-	}
-	CHECK(__real_sched_setaffinity(tid, sizeof(set), &set) == 0);
-}
-
 static void *foreigner(void *arg)
 {
 	struct foreigner *self = arg;
 
 	self->tid = gettid();
 	if (self->pin)
-		pin(0, self->pin);
+		sim_remask(0, self->pin);
 	if (self->adopts_itself)
 		self->k = kthread_adopt("itself");
 	kthread_complete(&self->ready);
@@ -102,19 +79,11 @@ static void leave(struct foreigner *foreign)
 	pthread_join(foreign->pthread, NULL);
 }
 
-static bool two_cpus(void)
-{
-	cpu_set_t set;
-
-	return sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_ISSET(0, &set) && CPU_ISSET(1, &set) &&
-	       CPU_COUNT(&set) <= 32;
-}
-
 static void start(void)
 {
 	struct kthread_config config = KTHREAD_CONFIG_INIT;
 
-	if (!two_cpus())
+	if (!sim_two_cpus())
 		skip();
 	config.poll_ms = 0;
 	config.uevents = false; /* nobody looks but who is asked to: a new source makes some looks of its own */
@@ -136,17 +105,17 @@ static void kthread_unadopt__gives_the_mask_back(void **state)
 		for (int how = 0; how < 2; how++) {
 			k = kthread_adopt_tid(foreign.tid, "foreign");
 			assert_non_null(k);
-			assert_int_equal(kernel_mask(foreign.tid) & 3, 3); /* its pin is no wish */
+			assert_int_equal(sim_kernel_mask(foreign.tid) & 3, 3); /* its pin is no wish */
 			assert_int_equal(kthread_bind(k, cpus - 1), 0);
 			assert_int_equal(kthread_bind(k, 2 - cpus), 0);
-			assert_int_equal(kernel_mask(foreign.tid), cpus ^ 3);
+			assert_int_equal(sim_kernel_mask(foreign.tid), cpus ^ 3);
 			assert_int_equal(state_of(k), KTHREAD_ADOPTED);
 			assert_int_equal(kthread_fini(), -EBUSY);
 			if (how)
 				kthread_put(k);
 			else
 				assert_int_equal(kthread_unadopt(k), 0);
-			assert_int_equal(kernel_mask(foreign.tid), cpus);
+			assert_int_equal(sim_kernel_mask(foreign.tid), cpus);
 		}
 		leave(&foreign);
 	}
@@ -164,7 +133,7 @@ static void kthread_unadopt__the_old_mask_is_refused(void **state)
 	assert_int_equal(kthread_bind(k, 0), 0);
 	atomic_store(&refused, 1);
 	assert_int_equal(kthread_unadopt(k), -EINVAL);
-	assert_int_equal(kernel_mask(foreign.tid) & 3, 3); /* every CPU */
+	assert_int_equal(sim_kernel_mask(foreign.tid) & 3, 3); /* every CPU */
 	leave(&foreign);
 	assert_int_equal(kthread_fini(), 0);
 }
@@ -286,19 +255,19 @@ static void adopted__ends_and_its_tid_is_anothers(void **state)
 	old = kthread_adopt_tid(foreign.tid, "old");
 	assert_int_equal(kthread_bind(old, 0), 0);
 	atomic_store(&reused, foreign.tid);
-	pin(foreign.tid, 2); /* the new thread's own */
+	sim_remask(foreign.tid, 2); /* the new thread's own */
 	assert_int_equal(kthread_rescan(), 0);
-	assert_int_equal(kernel_mask(foreign.tid), 2); /* nobody touches it */
+	assert_int_equal(sim_kernel_mask(foreign.tid), 2); /* nobody touches it */
 	assert_int_equal(kthread_bind(old, 0), -ESRCH);
-	assert_int_equal(kernel_mask(foreign.tid), 2);
+	assert_int_equal(sim_kernel_mask(foreign.tid), 2);
 	k = kthread_adopt_tid(foreign.tid, "new"); /* which nobody manages */
 	assert_non_null(k);
 	assert_int_equal(kthread_bind(k, 0), 0);
-	assert_int_equal(kernel_mask(foreign.tid), 1);
+	assert_int_equal(sim_kernel_mask(foreign.tid), 1);
 	assert_int_equal(kthread_unadopt(old), -ESRCH);
-	assert_int_equal(kernel_mask(foreign.tid), 1);
+	assert_int_equal(sim_kernel_mask(foreign.tid), 1);
 	assert_int_equal(kthread_unadopt(k), 0);
-	assert_int_equal(kernel_mask(foreign.tid), 2);
+	assert_int_equal(sim_kernel_mask(foreign.tid), 2);
 	atomic_store(&reused, 0);
 	leave(&foreign);
 	assert_int_equal(kthread_fini(), 0);
@@ -307,12 +276,12 @@ static void adopted__ends_and_its_tid_is_anothers(void **state)
 /* It is not known whether it lives; that is no reason to take it for gone. */
 static void lives_on(struct foreigner *foreign, struct kthread *k, int error)
 {
-	pin(foreign->tid, 2); /* lost */
+	sim_remask(foreign->tid, 2); /* lost */
 	assert_int_equal(kthread_rescan(), 0);
 	assert_int_equal(state_of(k), KTHREAD_ADOPTED);
-	assert_int_equal(kernel_mask(foreign->tid), 1);
+	assert_int_equal(sim_kernel_mask(foreign->tid), 1);
 	assert_int_equal(kthread_bind(k, 1), 0);
-	assert_int_equal(kernel_mask(foreign->tid), 2);
+	assert_int_equal(sim_kernel_mask(foreign->tid), 2);
 	assert_int_equal(kthread_bind(k, 0), 0);
 	errno = 0;
 	assert_null(kthread_adopt_tid(foreign->tid, "again"));
@@ -321,7 +290,7 @@ static void lives_on(struct foreigner *foreign, struct kthread *k, int error)
 	assert_int_equal(errno, error);
 	assert_int_equal(state_of(k), KTHREAD_ADOPTED);
 	assert_int_equal(kthread_unadopt(k), 0);
-	assert_int_equal(kernel_mask(foreign->tid), 2);
+	assert_int_equal(sim_kernel_mask(foreign->tid), 2);
 }
 
 static void adopted__proc_cannot_be_read(void **state)
@@ -395,7 +364,7 @@ static void adopted__itself_and_unadopted_by_another(void **state)
 	first = foreign.k;
 	assert_int_equal(kthread_bind(first, 0), 0);
 	assert_int_equal(kthread_unadopt(first), 0);
-	assert_int_equal(kernel_mask(foreign.tid), 2);
+	assert_int_equal(sim_kernel_mask(foreign.tid), 2);
 	assert_int_equal(kthread_fini(), 0); /* nobody is managed any more */
 	start();
 	kthread_complete(&foreign.go);
@@ -403,7 +372,7 @@ static void adopted__itself_and_unadopted_by_another(void **state)
 	assert_non_null(foreign.k);
 	assert_int_equal(kthread_bind(foreign.k, 0), 0);
 	assert_int_equal(kthread_unadopt(foreign.k), 0);
-	assert_int_equal(kernel_mask(foreign.tid), 2);
+	assert_int_equal(sim_kernel_mask(foreign.tid), 2);
 	leave(&foreign);
 	assert_int_equal(kthread_fini(), 0);
 }

@@ -173,26 +173,6 @@ static void kthread_fini__without_any_source(void **state)
 
 /* ---- uevents ----------------------------------------------------------------------------------------------------- */
 
-static unsigned int kernel_mask(pid_t tid)
-{
-	unsigned int bits = 0;
-	cpu_set_t set;
-
-	CHECK(sched_getaffinity(tid, sizeof(set), &set) == 0);
-	for (unsigned int cpu = 0; cpu < 32; cpu++)
-		bits |= (unsigned int)CPU_ISSET(cpu, &set) << cpu;
-	return bits;
-}
-
-static void remask(pid_t tid, size_t cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	CHECK(sched_setaffinity(tid, sizeof(set), &set) == 0);
-}
-
 /* A library that listens to uevents only, a thread bound to CPU 1, and two CPUs; or skip. */
 static struct kthread *listening(void)
 {
@@ -234,7 +214,7 @@ static void uevents__forged_are_not_believed(void **state)
 	struct kthread *k = listening();
 	bool any = false;
 
-	remask(kthread_tid(k), 0); /* what a believed event would have put right */
+	sim_remask(kthread_tid(k), 1); /* what a believed event would have put right */
 	for (int way = 0; way < 3; way++) {
 		const int before = atomic_load(&refuse.lies);
 
@@ -245,7 +225,7 @@ static void uevents__forged_are_not_believed(void **state)
 			any = true;
 		}
 		sim_calm();
-		assert_int_equal(kernel_mask(kthread_tid(k)), 1);
+		assert_int_equal(sim_kernel_mask(kthread_tid(k)), 1);
 	}
 	kthread_stop(k);
 	assert_int_equal(kthread_fini(), 0);
@@ -272,11 +252,11 @@ static void uevents__of_the_kernel_are(void **state)
 
 	for (int lost = 0; lost < 2; lost++) {
 		atomic_store(&refuse.lost, lost); /* ENOBUFS: what was lost may have been about any CPU */
-		remask(kthread_tid(k), 0);
+		sim_remask(kthread_tid(k), 1);
 		told = kernel_tells();
 		if (!told)
 			break;
-		AWAIT(kernel_mask(kthread_tid(k)) == 2);
+		AWAIT(sim_kernel_mask(kthread_tid(k)) == 2);
 		sim_calm();
 	}
 	kthread_stop(k);

@@ -7,29 +7,6 @@
 
 #include "sim.h"
 
-static unsigned int kernel_mask(pid_t tid)
-{
-	unsigned int bits = 0;
-	cpu_set_t set;
-
-	CHECK(sched_getaffinity(tid, sizeof(set), &set) == 0);
-	for (unsigned int cpu = 0; cpu < 32; cpu++)
-		bits |= (unsigned int)CPU_ISSET(cpu, &set) << cpu;
-	return bits;
-}
-
-static void remask(pid_t tid, unsigned int cpus)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	for (unsigned int cpu = 0; cpu < 32; cpu++) {
-		if (cpus >> cpu & 1)
-			CPU_SET(cpu, &set);
-	}
-	CHECK(sched_setaffinity(tid, sizeof(set), &set) == 0);
-}
-
 /* The library on the real machine; false: it has not got CPUs 0 and 1 for us. */
 static bool start(unsigned int poll_ms)
 {
@@ -59,7 +36,7 @@ static void assert_settled(const struct kthread *k, unsigned int wanted)
 {
 	assert_int_equal(sim_mask(k, KTHREAD_MASK_EFFECTIVE), wanted);
 	assert_int_equal(sim_mask(k, KTHREAD_MASK_ACTUAL), wanted);
-	assert_int_equal(kernel_mask(kthread_tid(k)), wanted);
+	assert_int_equal(sim_kernel_mask(kthread_tid(k)), wanted);
 	assert_int_equal(sim_info(k).last_error, 0);
 	assert_false(kthread_is_broken(k));
 }
@@ -154,7 +131,7 @@ static void lost__put_back_by_rescan(void **state)
 			const unsigned int other = wanted[i] == 3 ? 1 : wanted[i] ^ 3;
 			const uint64_t reaffines = sim_info(all[i]).reaffines;
 
-			remask(kthread_tid(all[i]), other);
+			sim_remask(kthread_tid(all[i]), other);
 			assert_int_equal(sim_mask(all[i], KTHREAD_MASK_ACTUAL), other);
 			assert_int_equal(sim_mask(all[i], KTHREAD_MASK_EFFECTIVE), wanted[i]);
 			assert_int_equal(kthread_rescan(), 0);
@@ -177,8 +154,8 @@ static void lost__put_back_by_the_poll(void **state)
 	k = kthread_run_on_cpu(obedient, NULL, 1, "bound/%u");
 	AWAIT(state_of(k) == KTHREAD_WAITING);
 	for (int i = 0; i < 10; i++) {
-		remask(kthread_tid(k), 1);
-		AWAIT(kernel_mask(kthread_tid(k)) == 2);
+		sim_remask(kthread_tid(k), 1);
+		AWAIT(sim_kernel_mask(kthread_tid(k)) == 2);
 		AWAIT(sim_info(k).last_reason == KTHREAD_REASON_LOST);
 	}
 	kthread_stop(k);
@@ -198,7 +175,7 @@ static void per_cpu__rebound_before_it_is_unparked(void **state)
 		const unsigned long before = atomic_load(&runner.turns);
 
 		assert_int_equal(kthread_park(k), 0);
-		remask(kthread_tid(k), 1);
+		sim_remask(kthread_tid(k), 1);
 		kthread_unpark(k); /* and it never runs a turn on CPU 0 */
 		AWAIT(atomic_load(&runner.turns) > before);
 		assert_settled(k, 2);
@@ -211,7 +188,7 @@ static void *pinned_creator(void *arg)
 {
 	struct kthread **k = arg;
 
-	remask(0, 2);
+	sim_remask(0, 2);
 	*k = kthread_run(obedient, NULL, "created");
 	return NULL;
 }
@@ -248,7 +225,7 @@ static void kthread_housekeeping_set__moves_the_monitor_too(void **state)
 
 		assert_int_equal(sim_housekeeping(cpus), 0);
 		assert_settled(k, cpus);
-		assert_int_equal(kernel_mask(sim_task("kthread-monitor")), cpus);
+		assert_int_equal(sim_kernel_mask(sim_task("kthread-monitor")), cpus);
 	}
 	assert_int_equal(kthread_housekeeping_set(0, NULL), 0);
 	kthread_stop(k);

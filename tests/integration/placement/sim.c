@@ -179,6 +179,32 @@ static cpu_set_t set_of(unsigned int cpus)
 	return set;
 }
 
+unsigned int sim_kernel_mask(pid_t tid)
+{
+	unsigned int bits = 0;
+	cpu_set_t set;
+
+	CHECK(sched_getaffinity(tid, sizeof(set), &set) == 0);
+	for (unsigned int cpu = 0; cpu < 32; cpu++)
+		bits |= (unsigned int)CPU_ISSET(cpu, &set) << cpu;
+	return bits;
+}
+
+void sim_remask(pid_t tid, unsigned int cpus)
+{
+	const cpu_set_t set = set_of(cpus);
+
+	CHECK(sched_setaffinity(tid, sizeof(set), &set) == 0);
+}
+
+bool sim_two_cpus(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_ISSET(0, &set) && CPU_ISSET(1, &set) &&
+	       CPU_COUNT(&set) <= 32;
+}
+
 unsigned int sim_cpus(enum kthread_cpus which)
 {
 	cpu_set_t set;

@@ -43,6 +43,12 @@ unsigned int sim_cpus(enum kthread_cpus which);
 unsigned int sim_mask(const struct kthread *k, enum kthread_mask which);
 struct kthread_info sim_info(const struct kthread *k);
 
+/* What the kernel says of a thread, and to give it another mask behind the library's back. */
+unsigned int sim_kernel_mask(pid_t tid);
+void sim_remask(pid_t tid, unsigned int cpus);
+/* This machine has CPUs 0 and 1 for us, and no more than fit into a number. */
+bool sim_two_cpus(void);
+
 /* Wishes, as calls. */
 int sim_bind(struct kthread *k, unsigned int cpus);
 int sim_prefer(struct kthread *k, unsigned int cpus);

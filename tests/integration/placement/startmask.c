@@ -73,24 +73,16 @@ static int run_again(void *arg)
 	return 99;
 }
 
-static bool two_cpus(void)
-{
-	cpu_set_t set;
-
-	return sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_ISSET(0, &set) && CPU_ISSET(1, &set) &&
-	       CPU_COUNT(&set) <= 32;
-}
-
 static void start_mask__taskset_cuts(void **state)
 {
-	if (!two_cpus())
+	if (!sim_two_cpus())
 		skip();
 	assert_int_equal(in_child(run_again, (void *)"cut"), 0);
 }
 
 static void start_mask__a_pin_of_ours_does_not(void **state)
 {
-	if (!two_cpus())
+	if (!sim_two_cpus())
 		skip();
 	assert_int_equal(in_child(run_again, (void *)"pinned"), 0);
 }

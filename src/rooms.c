@@ -7,11 +7,13 @@
 
 #include "hotplug/monitor.h"
 #include "machine/view.h"
+#include "percpu/percpu.h"
 #include "placement/placement.h"
+#include "thread/standstill.h"
 #include "thread/thread.h"
 
-const struct kt_room *const kt_rooms[] = {&kt_machine_room, &kt_thread_room, &kt_placement_room, &kt_hotplug_room,
-                                          NULL};
+const struct kt_room *const kt_rooms[] = {&kt_machine_room, &kt_thread_room, &kt_placement_room,
+                                          &kt_hotplug_room, &kt_percpu_room, NULL};
 
 int kthread_init(const struct kthread_config *config)
 {
@@ -20,5 +22,7 @@ int kthread_init(const struct kthread_config *config)
 
 int kthread_fini(void)
 {
+	if (kt_standstill_held())
+		return -EDEADLK;
 	return kt_registry_count() ? -EBUSY : kt_library_fini();
 }

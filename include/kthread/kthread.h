@@ -16,8 +16,10 @@
 #define KTHREAD_KTHREAD_H
 
 #include <kthread/completion.h>
+#include <kthread/hotplug.h>
 #include <kthread/inspect.h>
 #include <kthread/library.h>
+#include <kthread/percpu.h>
 #include <kthread/placement.h>
 #include <kthread/thread.h>
 

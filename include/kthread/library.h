@@ -27,8 +27,11 @@ struct kthread_config {
 	unsigned int poll_ms;     /* bounded poll, milliseconds; 0 = never. KTHREAD_CONFIG_INIT: KTHREAD_POLL_DEFAULT */
 	bool uevents;             /* listen to the kernel's CPU uevents (default true) */
 	bool inotify;             /* watch the cpuset files of our cgroup and its visible ancestors (default true) */
-	const char *plan_file; /* file with the cpulist we will be left with soon; NULL = none. Needs CPU hotplug steps:
-	                             in this version any other value is refused with -EOPNOTSUPP */
+	/* A file with the cpulist we will be left with soon; NULL = none. CPUs that it does not list are given up as by
+	 * kthread_cpu_down() before they go, those that it lists again are taken back; while there is no such file nothing is
+	 * given up. A list that is malformed, or empty, is logged, and the former plan stays. Replace the file by renaming
+	 * another over it. Needs inotify, or is seen at the next poll. */
+	const char *plan_file;
 	void (*log)(int level, const char *message, void *arg); /* syslog(3) levels; NULL = silent, or KTHREAD_LOG */
 	void *log_arg;
 };
@@ -52,7 +55,7 @@ struct kthread_config {
  * the library.
  *
  * 0; -EALREADY already up; -EINVAL a malformed value (logged, with the value), a size below the first version's, or a
- * housekeeping list without a usable CPU; -E2BIG unknown fields are set; -EOPNOTSUPP plan_file; -ENOMEM.
+ * housekeeping list without a usable CPU; -E2BIG unknown fields are set; -ENOMEM.
  * On failure nothing has been started. No thread is started here: the monitor starts with the first thread that is
  * created or adopted.
  */

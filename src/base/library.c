@@ -121,6 +121,7 @@ static void config_free(struct kt_config *config)
 {
 	free(config->root);
 	free(config->housekeeping);
+	free(config->plan_file);
 	*config = (struct kt_config){0};
 }
 
@@ -134,6 +135,12 @@ static int resolve_strings(const struct kthread_config *given, struct kt_config 
 	}
 	if (!error)
 		error = resolve_string(given->housekeeping, "KTHREAD_HOUSEKEEPING", &config->housekeeping);
+	if (!error && given->plan_file) {
+		if (!given->plan_file[0] || strlen(given->plan_file) >= PATH_MAX)
+			return malformed("plan_file", given->plan_file, "the name of a file");
+		config->plan_file = strdup(given->plan_file);
+		error = config->plan_file ? 0 : -ENOMEM;
+	}
 	if (error)
 		return error;
 	for (size_t length = strlen(config->root); length > 0 && config->root[length - 1] == '/'; length--)
@@ -152,10 +159,6 @@ static int resolve(const struct kthread_config *given, struct kt_config *config)
 		error = kt_options_read(&full, sizeof(full), sizeof(full), given);
 	if (!error)
 		error = resolve_log(&full);
-	if (!error && full.plan_file) {
-		kt_log(LOG_ERR, "plan_file: \"%.200s\": this version has no cooperative CPU hotplug", full.plan_file);
-		error = -EOPNOTSUPP;
-	}
 	if (!error)
 		error = resolve_numbers(&full, config);
 	if (!error)

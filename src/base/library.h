@@ -13,6 +13,7 @@
 struct kt_config {
 	char *root;         /* "" or a directory, without a slash at its end */
 	char *housekeeping; /* cpulist, or NULL to derive */
+	char *plan_file;    /* or NULL; shorter than PATH_MAX */
 	bool simulate;
 	bool uevents;
 	bool inotify;

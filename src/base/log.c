@@ -7,8 +7,8 @@
 #include <string.h>
 #include <sys/queue.h>
 
-struct message {
-	STAILQ_ENTRY(message) next;
+struct kt_kept_message {
+	STAILQ_ENTRY(kt_kept_message) next;
 	int level;
 	char text[];
 };
@@ -29,7 +29,7 @@ static _Thread_local struct {
 static _Thread_local struct {
 	bool inside;
 	bool delivering;
-	STAILQ_HEAD(, message) kept;
+	STAILQ_HEAD(, kt_kept_message) kept;
 } mine;
 
 void kt_log_to(void (*fn)(int level, const char *message, void *arg), void *arg, int stderr_level)
@@ -60,7 +60,7 @@ static void deliver(int level, const char *text)
 /* The log function may call the library and so get here again; the messages stay in order. */
 static void deliver_kept(void)
 {
-	struct message *message;
+	struct kt_kept_message *message;
 
 	if (mine.delivering)
 		return;
@@ -77,7 +77,7 @@ static void deliver_kept(void)
 static void keep(int level, const char *text)
 {
 	const size_t size = strlen(text) + 1;
-	struct message *message = malloc(sizeof(*message) + size);
+	struct kt_kept_message *message = malloc(sizeof(*message) + size);
 
 	if (!message)
 		return;
@@ -105,22 +105,41 @@ void kt_log(int level, const char *format, ...)
 		keep(level, text);
 }
 
-void kt_lock(pthread_mutex_t *mutex)
+void kt_log_take(struct kt_kept *ret)
+{
+	ret->first = holding.has_kept ? STAILQ_FIRST(&mine.kept) : NULL;
+	if (ret->first)
+		STAILQ_INIT(&mine.kept);
+	holding.has_kept = false;
+}
+
+void kt_log_give(struct kt_kept *kept)
+{
+	struct kt_kept_message *message;
+
+	if (kept->first && STAILQ_EMPTY(&mine.kept))
+		STAILQ_INIT(&mine.kept);
+	while ((message = kept->first)) {
+		kept->first = STAILQ_NEXT(message, next);
+		STAILQ_INSERT_TAIL(&mine.kept, message, next);
+		holding.has_kept = true;
+	}
+}
+
+void kt_log_hold(void)
 {
 	int cancel_state;
 
-	if (holding.locks++ == 0) {
-		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
-		holding.cancellable = cancel_state == PTHREAD_CANCEL_ENABLE;
-	}
-	pthread_mutex_lock(mutex);
+	if (holding.locks++ > 0)
+		return;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+	holding.cancellable = cancel_state == PTHREAD_CANCEL_ENABLE;
 }
 
-void kt_unlock(pthread_mutex_t *mutex)
+void kt_log_release(void)
 {
 	bool cancellable;
 
-	pthread_mutex_unlock(mutex);
 	if (--holding.locks > 0)
 		return;
 	/* Not cancelled before all is delivered: what is kept would be lost. The log function may lock, so take a copy. */
@@ -129,6 +148,18 @@ void kt_unlock(pthread_mutex_t *mutex)
 		deliver_kept();
 	if (cancellable)
 		pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+}
+
+void kt_lock(pthread_mutex_t *mutex)
+{
+	kt_log_hold();
+	pthread_mutex_lock(mutex);
+}
+
+void kt_unlock(pthread_mutex_t *mutex)
+{
+	pthread_mutex_unlock(mutex);
+	kt_log_release();
 }
 
 void kt_locks_forked(void)

@@ -19,6 +19,18 @@ void kt_log_to(void (*fn)(int level, const char *message, void *arg), void *arg,
 /* True while the calling thread is inside the application's log function. */
 bool kt_log_inside(void);
 
+/* As if a lock were held meanwhile: messages are kept, and the thread is not cancelled. */
+void kt_log_hold(void);
+void kt_log_release(void);
+
+/* What a thread has kept while it acted for another, to be delivered by that one. */
+struct kt_kept_message;
+struct kt_kept {
+	struct kt_kept_message *first;
+};
+void kt_log_take(struct kt_kept *ret);
+void kt_log_give(struct kt_kept *kept); /* while the calling thread holds */
+
 void kt_lock(pthread_mutex_t *mutex);
 void kt_unlock(pthread_mutex_t *mutex);
 /* In the child of a fork(), where rooms make their locks anew instead of releasing them: the calling thread holds just

@@ -11,15 +11,18 @@
 #include "hotplug/monitor.h"
 
 #include <errno.h>
+#include <kthread/library.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "hotplug/plan.h"
+#include "hotplug/transition.h"
 #include "machine/cpumask.h"
 #include "machine/events.h"
-#include "placement/placement.h"
+#include "thread/standstill.h"
 #include "thread/thread.h"
 
 #define SETTLE_NS (10 * KT_NS_PER_MS)
@@ -52,13 +55,38 @@ static void renew_watches(struct monitor *m)
 	m->watch_failed = error != 0;
 }
 
+static int look_and_follow(enum kt_doubt doubt, const cpu_set_t *touched, bool *ret_settled)
+{
+	const int error = kt_hotplug_look(doubt, touched, ret_settled);
+
+	kt_plan_follow();
+	return error;
+}
+
+int kthread_rescan(void)
+{
+	int error = kt_library_up();
+	bool settled;
+
+	if (!error)
+		error = kt_log_inside() ? -EDEADLK : kt_transition_begin();
+	if (error)
+		return error;
+	error = look_and_follow(KT_DOUBT_ALL, NULL, &settled);
+	kt_transition_end();
+	return error;
+}
+
 /* `again`: this was caused by an event, so look once more when the machine has settled. */
 static void look(struct monitor *m, enum kt_doubt doubt, bool again)
 {
 	bool settled = false;
 
-	if (kt_placement_look(doubt, m->touched, &settled) != 0)
+	if (kt_transition_begin() != 0)
+		return; /* asked to stop meanwhile */
+	if (look_and_follow(doubt, m->touched, &settled) != 0)
 		settled = false; /* no memory: as if the machine were changing */
+	kt_transition_end();
 	renew_watches(m);
 	m->poll_at = next_poll();
 	m->settle_at = KT_NEVER;
@@ -85,7 +113,8 @@ static void turn(struct monitor *m)
 {
 	struct pollfd fds[] = {{.fd = m->asked, .events = POLLIN},
 	                       {.fd = m->uevents, .events = POLLIN},
-	                       {.fd = m->cpuset, .events = POLLIN}};
+	                       {.fd = m->cpuset, .events = POLLIN},
+	                       {.fd = kt_plan_fd(), .events = POLLIN}};
 	bool cpus;
 	bool cpuset;
 
@@ -97,10 +126,14 @@ static void turn(struct monitor *m)
 	kt_cpus_zero(m->setsize, m->touched);
 	cpus = fds[1].revents && kt_uevents_drain(m->uevents, m->setsize, m->touched);
 	cpuset = fds[2].revents && kt_cpuset_watch_drain(m->cpuset);
+	if (fds[3].revents)
+		kt_plan_drain();
 	if (cpuset)
 		look(m, KT_DOUBT_CPUSET, true);
 	else if (cpus)
 		look(m, KT_DOUBT_TOUCHED, true);
+	else if (fds[3].revents)
+		look(m, KT_DOUBT_NONE, false);
 	else if (kt_now() >= m->poll_at || kt_now() >= m->settle_at)
 		look(m, KT_DOUBT_ALL, false);
 }
@@ -124,6 +157,7 @@ static void close_sources(struct monitor *m)
 		close(m->cpuset);
 	m->uevents = -1;
 	m->cpuset = -1;
+	kt_plan_stop();
 	free(m->touched);
 	m->touched = NULL;
 }
@@ -137,7 +171,7 @@ static int open_source(bool wanted, int (*open_it)(void), const char *what)
 	return fd < 0 ? -1 : fd;
 }
 
-static void stop(void)
+static void stop_monitor(void)
 {
 	if (monitor.thread)
 		kthread_stop(monitor.thread);
@@ -145,15 +179,25 @@ static void stop(void)
 	close_sources(&monitor);
 }
 
+static void stop(void)
+{
+	stop_monitor();
+	kt_transition_stop();
+}
+
 static int watch(void)
 {
 	struct kt_view *view = kt_view_get();
+	int error;
 
 	monitor.setsize = view->setsize;
 	kt_view_put(view);
 	monitor.touched = calloc(1, monitor.setsize);
-	if (!monitor.touched)
-		return -ENOMEM;
+	error = monitor.touched ? kt_plan_start() : -ENOMEM;
+	if (error) {
+		close_sources(&monitor);
+		return error;
+	}
 	monitor.uevents = open_source(kt_config()->uevents, kt_uevents_open, "CPU uevents");
 	monitor.cpuset = open_source(kt_config()->inotify, kt_cpuset_watch_open, "inotify");
 	monitor.watch_failed = false;
@@ -161,7 +205,7 @@ static int watch(void)
 	monitor.thread = kt_thread_spawn(KT_INTERNAL, monitor_fn, &monitor, "kthread-monitor");
 	monitor.asked = monitor.thread ? kthread_event_fd(monitor.thread) : -errno;
 	if (monitor.asked < 0) {
-		stop();
+		stop_monitor();
 		return monitor.asked;
 	}
 	kthread_wake(monitor.thread);
@@ -175,11 +219,15 @@ static void fork_child(void)
 	kthread_put(monitor.thread);
 	monitor.thread = NULL;
 	close_sources(&monitor);
+	kt_transition_fork_child();
 }
 
 const struct kt_room kt_hotplug_room = {
     .name = "hotplug",
+    .start = kt_transition_start,
     .watch = watch,
     .stop = stop,
+    .fork_prepare = kt_transition_fork_prepare,
+    .fork_parent = kt_transition_fork_parent,
     .fork_child = fork_child,
 };

@@ -61,6 +61,12 @@ static inline void kt_cpus_andnot(size_t setsize, cpu_set_t *to, const cpu_set_t
 		kt_cpus_words(to)[i] = kt_cpus_const_words(a)[i] & ~kt_cpus_const_words(b)[i];
 }
 
+static inline void kt_cpus_complement(size_t setsize, cpu_set_t *to, const cpu_set_t *of)
+{
+	for (size_t i = 0; i < setsize / sizeof(unsigned long); i++)
+		kt_cpus_words(to)[i] = ~kt_cpus_const_words(of)[i];
+}
+
 static inline bool kt_cpus_empty(size_t setsize, const cpu_set_t *set)
 {
 	for (size_t i = 0; i < setsize / sizeof(unsigned long); i++) {
@@ -126,6 +132,12 @@ static inline void kt_cpus_add(size_t setsize, cpu_set_t *set, unsigned int cpu)
 {
 	if (cpu / CHAR_BIT < setsize)
 		kt_cpus_words(set)[cpu / KT_LONG_BITS] |= 1ul << cpu % KT_LONG_BITS;
+}
+
+static inline void kt_cpus_remove(size_t setsize, cpu_set_t *set, unsigned int cpu)
+{
+	if (cpu / CHAR_BIT < setsize)
+		kt_cpus_words(set)[cpu / KT_LONG_BITS] &= ~(1ul << cpu % KT_LONG_BITS);
 }
 
 /* Bytes for CPUs 0..count-1, whole longs. */

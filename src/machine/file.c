@@ -31,18 +31,22 @@ int kt_path(char path[PATH_MAX], const char *format, ...)
 	return error;
 }
 
-static int open_below_root(const char *format, va_list args)
+static int open_path(int flags, const char *path)
+{
+	int fd;
+
+	do {
+		fd = open(path, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	} while (fd < 0 && errno == EINTR);
+	return fd < 0 ? -errno : fd;
+}
+
+static int open_below_root(int flags, const char *format, va_list args)
 {
 	char path[PATH_MAX];
 	const int error = build_path(path, format, args);
-	int fd;
 
-	if (error)
-		return error;
-	do {
-		fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	} while (fd < 0 && errno == EINTR);
-	return fd < 0 ? -errno : fd;
+	return error ? error : open_path(flags, path);
 }
 
 static ssize_t read_some(int fd, char *buf, size_t size)
@@ -55,16 +59,12 @@ static ssize_t read_some(int fd, char *buf, size_t size)
 	return got < 0 ? -errno : got;
 }
 
-ssize_t kt_file_read(char *buf, size_t size, const char *format, ...)
+/* Closes it. fd < 0 is an error, and handed on. */
+static ssize_t read_whole(int fd, char *buf, size_t size)
 {
 	size_t length = 0;
 	ssize_t got = 0;
-	va_list args;
-	int fd;
 
-	va_start(args, format);
-	fd = open_below_root(format, args);
-	va_end(args);
 	if (fd < 0)
 		return fd;
 	while (length < size) {
@@ -80,6 +80,22 @@ ssize_t kt_file_read(char *buf, size_t size, const char *format, ...)
 		return -EFBIG;
 	buf[length] = '\0';
 	return memchr(buf, '\0', length) ? -EBADMSG : (ssize_t)length;
+}
+
+ssize_t kt_file_read(char *buf, size_t size, const char *format, ...)
+{
+	va_list args;
+	int fd;
+
+	va_start(args, format);
+	fd = open_below_root(O_RDONLY, format, args);
+	va_end(args);
+	return read_whole(fd, buf, size);
+}
+
+ssize_t kt_file_read_path(char *buf, size_t size, const char *path)
+{
+	return read_whole(open_path(O_RDONLY, path), buf, size);
 }
 
 /* Hand out the whole lines of buf[0..length); what is left is moved to the front. The rest's length; -1: fn is done. */
@@ -109,7 +125,7 @@ int kt_file_lines(char *buf, size_t size, bool (*fn)(char *line, void *arg), voi
 	int fd;
 
 	va_start(args, format);
-	fd = open_below_root(format, args);
+	fd = open_below_root(O_RDONLY, format, args);
 	va_end(args);
 	if (fd < 0)
 		return fd;
@@ -128,6 +144,28 @@ int kt_file_lines(char *buf, size_t size, bool (*fn)(char *line, void *arg), voi
 		hand_out(buf, (size_t)left + 1, fn, arg, &skipping);
 	}
 	return got < 0 ? (int)got : 0;
+}
+
+int kt_file_write(const char *text, const char *format, ...)
+{
+	const size_t length = strlen(text);
+	ssize_t written;
+	va_list args;
+	int error = 0;
+	int fd;
+
+	va_start(args, format);
+	fd = open_below_root(O_WRONLY, format, args);
+	va_end(args);
+	if (fd < 0)
+		return fd;
+	do {
+		written = write(fd, text, length);
+	} while (written < 0 && errno == EINTR);
+	if (written != (ssize_t)length)
+		error = written < 0 ? -errno : -EIO;
+	close(fd);
+	return error;
 }
 
 bool kt_file_exists(const char *format, ...)

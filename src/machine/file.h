@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading the kernel's small text files, all of them below the configured root. The one place of the room that opens
+ * The kernel's small text files, all of them below the configured root. The one place of the room that opens
  * files. All functions: any thread while the library starts or is up; none of them allocates.
  */
 #ifndef KT_MACHINE_FILE_H
@@ -23,6 +23,9 @@ int kt_path(char path[PATH_MAX], const char *format, ...) __attribute__((format(
  */
 ssize_t kt_file_read(char *buf, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* The same for a file of the application's: the path as it is. */
+ssize_t kt_file_read_path(char *buf, size_t size, const char *path);
+
 /*
  * Call fn for each line of a file of any length, newline cut off, until it returns false. A line that does not fit into
  * buf, or has a NUL byte in it, is left out. 0, or -errno of open(2) or read(2).
@@ -30,6 +33,9 @@ ssize_t kt_file_read(char *buf, size_t size, const char *format, ...) __attribut
  */
 int kt_file_lines(char *buf, size_t size, bool (*fn)(char *line, void *arg), void *arg, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
+
+/* Write to a file that exists. 0, or -errno of open(2) or write(2). */
+int kt_file_write(const char *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 bool kt_file_exists(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -4,7 +4,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -177,4 +176,11 @@ int kt_sysfs_isolated(char *text, size_t size, size_t setsize, cpu_set_t *set)
 int kt_sysfs_nohz_full(char *text, size_t size, size_t setsize, cpu_set_t *set)
 {
 	return read_optional("nohz_full", text, size, setsize, set);
+}
+
+int kt_sysfs_write_online(unsigned int cpu, bool online)
+{
+	const int error = kt_file_write(online ? "1" : "0", CPU_DIR "/cpu%u/online", cpu);
+
+	return error == -ENOENT || error == -EACCES || error == -EROFS ? -EPERM : error;
 }

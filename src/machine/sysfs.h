@@ -10,6 +10,7 @@
 #define KT_MACHINE_SYSFS_H
 
 #include <sched.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 /* `possible`; else `present`; else the cpuN directories. */
@@ -23,5 +24,9 @@ int kt_cpuinfo_online(char *text, size_t size, size_t setsize, cpu_set_t *set);
 /* `isolated` or `nohz_full`. A file that is not there is the empty set: older kernels, and those built without. */
 int kt_sysfs_isolated(char *text, size_t size, size_t setsize, cpu_set_t *set);
 int kt_sysfs_nohz_full(char *text, size_t size, size_t setsize, cpu_set_t *set);
+
+/* Set the CPU online or offline. 0; -EPERM also where the CPU has no such file, because it cannot go; -EBUSY and others
+ * of the kernel's. */
+int kt_sysfs_write_online(unsigned int cpu, bool online);
 
 #endif

@@ -30,6 +30,7 @@ static struct {
 	struct kt_view *next; /* what the next view is worked out in: a look that finds nothing new allocates nothing */
 	cpu_set_t *asked;     /* housekeeping set at run time, or NULL */
 	cpu_set_t *configured;
+	cpu_set_t *admitted;           /* by hotplug; NULL = every CPU */
 	bool said_void, said_unusable; /* told of in the log */
 } state;
 
@@ -168,6 +169,9 @@ static void derive(const struct kt_look *look, const cpu_set_t *asked, struct kt
 	never_unusable(look, view->set[KT_ALLOWED]);
 	derive_housekeeping(look, asked, view);
 	kt_cpus_and(setsize, view->set[KT_USABLE], view->set[KT_ALLOWED], view->set[KT_ONLINE]);
+	/* While the last admitted CPU is gone, and hotplug has not taken others back yet, there has to be one. */
+	if (state.admitted && kt_cpus_intersect(setsize, view->set[KT_USABLE], state.admitted))
+		kt_cpus_and(setsize, view->set[KT_USABLE], view->set[KT_USABLE], state.admitted);
 }
 
 static bool views_differ(const struct kt_view *a, const struct kt_view *b)
@@ -196,6 +200,11 @@ static int renew_locked(const cpu_set_t *asked, bool *ret_changed)
 	return 0;
 }
 
+static const cpu_set_t *housekeeping_in_force(void)
+{
+	return state.asked ? state.asked : state.configured;
+}
+
 int kt_view_renew(bool *ret_changed)
 {
 	bool changed;
@@ -203,7 +212,27 @@ int kt_view_renew(bool *ret_changed)
 
 	kt_lock(&scan);
 	kt_look_again();
-	error = renew_locked(state.asked ? state.asked : state.configured, &changed);
+	error = renew_locked(housekeeping_in_force(), &changed);
+	kt_unlock(&scan);
+	if (!error)
+		*ret_changed = changed;
+	return error;
+}
+
+int kt_view_renew_admitted(const cpu_set_t *admitted, bool *ret_changed)
+{
+	bool changed;
+	int error = 0;
+
+	kt_lock(&scan);
+	if (!state.admitted)
+		state.admitted = malloc(current->setsize);
+	if (!state.admitted)
+		error = -ENOMEM;
+	else
+		kt_cpus_copy(current->setsize, state.admitted, admitted);
+	if (!error)
+		error = renew_locked(housekeeping_in_force(), &changed);
 	kt_unlock(&scan);
 	if (!error)
 		*ret_changed = changed;
@@ -297,6 +326,7 @@ static void clean_up(void)
 	free(state.next);
 	free(state.asked);
 	free(state.configured);
+	free(state.admitted);
 	memset(&state, 0, sizeof(state));
 	kt_topology_forget();
 	kt_look_stop();

@@ -18,7 +18,7 @@ enum kt_set {
 	KT_PRESENT,
 	KT_ONLINE,
 	KT_ALLOWED,      /* by our cpuset, cut by the mask the process was started with */
-	KT_USABLE,       /* online & allowed */
+	KT_USABLE,       /* online & allowed, less what hotplug does not admit */
 	KT_ISOLATED,     /* isolcpus=domain and cpuset partitions */
 	KT_HOUSEKEEPING, /* set or derived, & allowed */
 	KT_SETS
@@ -50,6 +50,12 @@ int kt_view_renew(bool *ret_changed);
  * or an impossible CPU, -ENOMEM; nothing has changed then.
  */
 int kt_view_renew_housekeeping(size_t setsize, const cpu_set_t *set, bool *ret_changed);
+
+/*
+ * A new view of what was seen last, in which only these CPUs (setsize bytes of the view) are usable; all of them, if that
+ * would leave none. 0; -ENOMEM: the next renewal does it.
+ */
+int kt_view_renew_admitted(const cpu_set_t *admitted, bool *ret_changed);
 
 /* The room's part in the library's life. Start reads the first view; -EINVAL with a log message if the configured
  * housekeeping list is malformed or has no usable CPU; -ENOMEM. */

@@ -3,7 +3,6 @@
  * Looking at the machine, and what the public calls tell of it. Also the room's part in the library's life.
  */
 #include <errno.h>
-#include <kthread/library.h>
 #include <kthread/placement.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include "machine/cpumask.h"
 #include "machine/topology.h"
 #include "placement/placement.h"
+#include "thread/standstill.h"
 
 pthread_mutex_t kt_look_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -44,28 +44,29 @@ int kt_placement_look(enum kt_doubt doubt, const cpu_set_t *touched, bool *ret_s
 	return error ? error : place_error;
 }
 
-int kthread_rescan(void)
+int kt_placement_admit(const cpu_set_t *admitted)
 {
-	const int error = kt_library_up();
+	bool changed = false;
 	bool settled;
+	int error;
+	int place_error = 0;
 
-	if (error)
-		return error;
-	return kt_log_inside() ? -EDEADLK : kt_placement_look(KT_DOUBT_ALL, NULL, &settled);
+	kt_lock(&kt_look_lock);
+	error = kt_view_renew_admitted(admitted, &changed);
+	if (changed)
+		place_error = kt_place_all(KT_DOUBT_NONE, NULL, true, KTHREAD_REASON_CPUS, &settled);
+	kt_unlock(&kt_look_lock);
+	return error ? error : place_error;
 }
 
-int kthread_housekeeping_set(size_t setsize, const cpu_set_t *set)
+static int set_housekeeping(size_t setsize, const cpu_set_t *set)
 {
-	int error = kt_library_up();
 	bool changed = false;
 	bool looked = false;
+	int error = 0;
 	int place_error;
 	bool settled;
 
-	if (!error && !set && setsize > 0)
-		error = -EINVAL;
-	if (error)
-		return error;
 	kt_lock(&kt_look_lock);
 	if (!atomic_load_explicit(&watched, memory_order_relaxed))
 		error = kt_view_renew(&looked);
@@ -80,6 +81,21 @@ int kthread_housekeeping_set(size_t setsize, const cpu_set_t *set)
 	return error;
 }
 
+int kthread_housekeeping_set(size_t setsize, const cpu_set_t *set)
+{
+	int error = kt_library_up();
+
+	if (!error && !set && setsize > 0)
+		error = -EINVAL;
+	if (!error)
+		error = kt_transition_begin();
+	if (error)
+		return error;
+	error = set_housekeeping(setsize, set);
+	kt_transition_end();
+	return error;
+}
+
 /* ---- telling ---------------------------------------------------------------------------------------------------- */
 
 /* The current view with a reference, looked up anew as long as nobody watches. NULL and *ret_error. */
@@ -90,8 +106,10 @@ static struct kt_view *current_view(int *ret_error)
 	*ret_error = kt_library_up();
 	if (*ret_error)
 		return NULL;
-	if (!atomic_load_explicit(&watched, memory_order_relaxed))
+	if (!atomic_load_explicit(&watched, memory_order_relaxed) && kt_transition_try() == 0) {
 		kt_placement_look(KT_DOUBT_NONE, NULL, &settled); /* for want of memory: the view we have */
+		kt_transition_end();
+	}
 	return kt_view_get();
 }
 

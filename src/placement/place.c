@@ -13,6 +13,7 @@
 #include "machine/cpumask.h"
 #include "machine/topology.h"
 #include "placement/placement.h"
+#include "thread/standstill.h"
 
 /* ---- one thread (its place's lock is held) ---------------------------------------------------------------------- */
 
@@ -117,10 +118,15 @@ static bool settle(struct kt_place *place, const struct kt_group *group, bool su
 	bool settled = true;
 
 	if (group->broken) {
-		note_broken(place, true, now);
-		kt_thread_set_broken(k, true);
+		/* One that parked before its CPU went does not run elsewhere: it only waits. */
+		if (place->broken || !kt_thread_parked_for_cpu(k)) {
+			note_broken(place, true, now);
+			kt_thread_set_broken(k, true);
+		}
 		if (per_cpu)
 			kt_thread_park_for_cpu(k);
+	} else if (kt_place_leaves(place)) {
+		kt_thread_park_for_cpu(k);
 	}
 	if (place->born && !is_gone(place)) {
 		if (!sure && !kt_config()->simulate && !kernel_agrees(place, group->effective, group->setsize))
@@ -142,7 +148,7 @@ static bool settle(struct kt_place *place, const struct kt_group *group, bool su
 		note_broken(place, false, now);
 		kt_thread_set_broken(k, false);
 	}
-	if (!group->broken || !per_cpu)
+	if (group->broken ? !kt_place_parks(place) : !kt_place_leaves(place))
 		kt_thread_unpark_for_cpu(k);
 	return settled;
 }
@@ -188,8 +194,8 @@ static void log_broken(const struct kt_group *group)
 	if (group->users == 0 || kthread_cpulist_format(group->setsize, group->wish.mask, list, sizeof(list)) < 0)
 		return;
 	if (group->broken)
-		kt_log(LOG_NOTICE, "CPU %s cannot be used: threads bound to it run elsewhere (%zu of them)", list,
-		       group->users);
+		kt_log(LOG_NOTICE, "CPU %s cannot be used: threads bound to it %s (%zu of them)", list,
+		       group->wish.kind == KTHREAD_WISH_PER_CPU ? "park" : "park or run elsewhere", group->users);
 	else
 		kt_log(LOG_NOTICE, "CPU %s can be used again: its threads go back (%zu of them)", list, group->users);
 }
@@ -287,6 +293,15 @@ static void tell(struct kt_place *place, enum kthread_reason reason)
 	}
 	if (!settle(place, group, sure, reason, kt_now()))
 		group->doubt = true;
+	kt_unlock(&place->lock);
+}
+
+/* Ask or release it anew; the kernel hears of it only where it has another mask. */
+void kt_place_settle(struct kt_place *place)
+{
+	kt_lock(&place->lock);
+	if (!settle(place, place->group, false, KTHREAD_REASON_CPUS, kt_now()))
+		place->group->doubt = true;
 	kt_unlock(&place->lock);
 }
 
@@ -437,6 +452,7 @@ static bool hook_out_of_place(struct kthread *k)
 	bool settled;
 	bool bound;
 	bool elsewhere;
+	int error;
 
 	if (kt_word(&k->word) & W_PLACE_SELF) /* a thread that never waits gets no nearer to the library than this */
 		hook_place_self(k);
@@ -448,9 +464,13 @@ static bool hook_out_of_place(struct kthread *k)
 	if (kt_config()->simulate || !elsewhere)
 		return false;
 	/* The kernel has moved us, and nobody has been told yet. */
-	if (kt_placement_look(KT_DOUBT_CPUSET, NULL, &settled) != 0)
+	if (kt_standstill_held())
 		return false;
-	return kt_word(&k->word) & W_BROKEN;
+	if (kt_transition_try() != 0)
+		return true; /* somebody looks, or keeps the library from it: ask again */
+	error = kt_placement_look(KT_DOUBT_CPUSET, NULL, &settled);
+	kt_transition_end();
+	return !error && kt_word(&k->word) & W_BROKEN;
 }
 
 const struct kt_thread_hooks kt_placement_hooks = {

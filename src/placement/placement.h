@@ -22,9 +22,23 @@ enum kt_doubt {
 /*
  * Look at the machine, decide, and tell the kernel; returns once that is done. touched (setsize bytes of the view) only
  * for KT_DOUBT_TOUCHED. *ret_settled: false if the kernel refused a mask because the machine is changing at this very
- * moment: look again soon. 0, -ENOMEM.
+ * moment: look again soon. 0, -ENOMEM. Looks, and admissions, are transitions (thread/standstill.h): the caller is in one.
  */
 int kt_placement_look(enum kt_doubt doubt, const cpu_set_t *touched, bool *ret_settled);
+
+/* Use these CPUs only (setsize bytes of the view; kt_view_renew_admitted()), and tell the kernel. 0, -ENOMEM. */
+int kt_placement_admit(const cpu_set_t *admitted);
+
+/*
+ * A CPU is to be given up while it is still there. may_vacate(): -EDEADLK if the caller is one of those who would have to
+ * park. vacate(): ask those bound to it alone, per-CPU threads and those that look at kthread_bound_should_stop(), to park,
+ * oldest first, and wait until they have, or the deadline; from here on new ones park before they run. When the CPU is not
+ * usable any more, or is again: vacated(). has_left(): 0 if the kernel lets no managed thread run there, -EPERM.
+ */
+int kt_place_may_vacate(unsigned int cpu);
+void kt_place_vacate(unsigned int cpu, uint64_t deadline);
+void kt_place_vacated(void);
+int kt_place_has_left(unsigned int cpu);
 
 /* From now on somebody looks without being asked; until then the public queries look for themselves. */
 void kt_placement_watched(void);
@@ -56,10 +70,16 @@ int kt_place_new(struct kthread *k, const struct kt_wish *wish);
 int kt_place_wish(struct kthread *k, const struct kt_wish *wish);
 /* The thread can be reached from now on: tell the kernel. */
 void kt_place_born(struct kthread *k, enum kthread_reason reason);
+/* The same mask and answer again, where somebody has changed the reason for them. kt_placement_lock held. */
+void kt_place_settle(struct kt_place *place);
 /* k's place, with kt_placement_lock and its own lock held, at a moment when no decision is on its way to the kernel.
  * NULL with no lock held: it has none any more. */
 struct kt_place *kt_place_lock(const struct kthread *k);
 void kt_place_unlock(struct kt_place *place);
+/* With the place's lock: is this thread parked, instead of left to run elsewhere, when its CPU goes? */
+bool kt_place_parks(const struct kt_place *place);
+/* ... and is it so because of the CPU that is being vacated? */
+bool kt_place_leaves(const struct kt_place *place);
 /* Leave the group; nobody touches the thread's mask afterwards. A second call does nothing. */
 void kt_place_gone(struct kthread *k);
 /* Make the kernel's view of every thread right after a view that may be new. look lock held. */

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 
+#include "thread/standstill.h"
 #include "thread/thread.h"
 
 /* ---- waking --------------------------------------------------------------------------------------------------- */
@@ -92,6 +93,7 @@ static void ask_to_stop(struct kthread *k)
 		continue;
 	kt_thread_roused(k, before);
 	kt_event_fd_notify(k);
+	kt_standstill_asked();
 }
 
 /* The first to come joins. For the others, and if the thread was detached once, the end of its code has to do. */
@@ -228,6 +230,7 @@ int kthread_park(struct kthread *k)
 	}
 	kt_thread_roused(k, before & W_SLEEPING);
 	kt_event_fd_notify(k);
+	kt_standstill_asked();
 	return k == kthread_self() ? 0 : await_parked(k);
 }
 
@@ -276,8 +279,33 @@ void kt_thread_park_for_cpu(struct kthread *k)
 		return;
 	kt_thread_roused(k, before & W_SLEEPING);
 	kt_event_fd_notify(k);
+	kt_standstill_asked();
 	if (k->interrupt_signal)
 		kt_interrupt_send(k);
+}
+
+bool kt_thread_parked_for_cpu(const struct kthread *k)
+{
+	return (kt_word(&k->word) & (W_PARK_CPU | W_PARKED)) == (W_PARK_CPU | W_PARKED);
+}
+
+bool kt_thread_await_parked_for_cpu(struct kthread *k, uint64_t deadline)
+{
+	const unsigned int answers = W_PARKED | W_STOP | W_EXITED;
+	uint64_t pause = k->interrupt_signal ? KT_INTERRUPT_FIRST_NS : KT_NEVER;
+
+	for (;;) {
+		const uint64_t again = kt_deadline(pause);
+		const unsigned int now = watch_for(k, answers, W_PARK_CPU, again < deadline ? again : deadline);
+
+		if (now & answers || !(now & W_PARK_CPU))
+			return true;
+		if (deadline != KT_NEVER && kt_now() >= deadline)
+			return false;
+		if (k->interrupt_signal && !(now & W_TOLD_PARK))
+			kt_interrupt_send(k);
+		pause = pause < KT_NS_PER_S ? pause * 2 : pause;
+	}
 }
 
 void kt_thread_unpark_for_cpu(struct kthread *k)

@@ -37,7 +37,7 @@ bool kt_thread_placeable(const struct kthread *k)
 {
 	const unsigned int now = kt_word(&k->word);
 
-	if (k->kind == KT_ADOPTED)
+	if (k->kind != KT_KTHREAD) /* one of the library's own is moved by whoever it works for */
 		return true;
 	return !(now & (W_STOP | W_EXITED)) && (!(now & W_STARTED) || now & W_PARKED);
 }

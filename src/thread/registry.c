@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/log.h"
+#include "thread/standstill.h"
 #include "thread/thread.h"
 
 pthread_mutex_t kt_registry_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -95,10 +96,12 @@ static void stop(void)
 static void fork_prepare(void)
 {
 	kt_lock(&kt_registry_lock);
+	kt_standstill_fork_prepare();
 }
 
 static void fork_parent(void)
 {
+	kt_standstill_fork_parent();
 	kt_unlock(&kt_registry_lock);
 }
 
@@ -108,6 +111,7 @@ static void fork_child(void)
 	const struct kthread *self = kthread_self();
 	struct kthread *k;
 
+	kt_standstill_fork_child();
 	kt_thread_set_self(NULL);
 	while ((k = TAILQ_FIRST(&threads))) {
 		remove_locked(k);

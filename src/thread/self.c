@@ -206,6 +206,9 @@ int kthread_wait_parkable(void)
 	return wait_until(KT_NEVER, W_IN_PLACE);
 }
 
+/* While somebody keeps the library from looking where a thread's CPU has gone. */
+#define ASK_AGAIN_NS KT_NS_PER_MS
+
 bool kthread_bound_should_stop(void)
 {
 	struct kthread *k = self_alive();
@@ -213,16 +216,17 @@ bool kthread_bound_should_stop(void)
 
 	if (!k)
 		return false;
+	if (!atomic_load_explicit(&k->looks_at_its_cpu, memory_order_relaxed))
+		atomic_store_explicit(&k->looks_at_its_cpu, true, memory_order_relaxed);
 	while (!((now = kt_word(&k->word)) & W_STOP)) {
 		if (now & W_PARK_ANY) {
-			if (!(now & (W_BROKEN | W_PARKED)))
+			if (!(now & (W_BROKEN | W_PARKED | W_PARK_CPU)))
 				break; /* it will park as it is used to */
 			kt_thread_parked(k);
 		} else if (!kt_hooks->out_of_place(k)) {
 			break;
-		} else if (now & W_BROKEN &&
-		           !(now & W_PLACE_SELF)) { /* else done by out_of_place(): look anew, as above */
-			kt_thread_sleep(k, now, W_IN_PLACE, KT_NEVER);
+		} else if (!(now & W_PLACE_SELF)) { /* else done by out_of_place(): look anew, as above */
+			kt_thread_sleep(k, now, W_IN_PLACE, now & W_BROKEN ? KT_NEVER : kt_deadline(ASK_AGAIN_NS));
 		}
 	}
 	return kthread_should_stop();

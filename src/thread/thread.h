@@ -44,6 +44,7 @@ struct kthread {
 	struct kt_birth *birth;               /* the creator waits for it; NULL = it doesn't */
 	struct kthread_completion *exit_done; /* kthread_complete_and_exit() */
 	struct kt_place *place;               /* in the handle's own memory; NULL once it has none any more */
+	atomic_bool looks_at_its_cpu;         /* has called kthread_bound_should_stop(); relaxed */
 	/* Counters for who looks: relaxed. */
 	atomic_uint_fast64_t wakes;
 	atomic_uint_fast64_t parks;
@@ -112,9 +113,13 @@ static inline int kt_handle_alive(const struct kthread *k)
 /* Placement's requests to a thread. Any thread; they do not wait. */
 void kt_thread_park_for_cpu(struct kthread *k);   /* unless it has been asked to stop */
 void kt_thread_unpark_for_cpu(struct kthread *k); /* leaves a park that kthread_park() asked for */
+/* It has parked because of that (and nothing is said of other reasons). */
+bool kt_thread_parked_for_cpu(const struct kthread *k);
+/* Wait until it has, or is not asked to any more, or stops; true. False at the deadline. */
+bool kt_thread_await_parked_for_cpu(struct kthread *k, uint64_t deadline);
 void kt_thread_set_broken(struct kthread *k, bool broken);
 void kt_thread_place_self(struct kthread *k);
-/* May its place be changed now? True while created, parked or adopted. */
+/* May its place be changed now? True while created, parked or adopted, and for the library's own. */
 bool kt_thread_placeable(const struct kthread *k);
 /* Waits until it is known; k->pthread is, too, then. -ESRCH if the thread never came to life. */
 pid_t kt_thread_tid(const struct kthread *k);

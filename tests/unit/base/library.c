@@ -400,15 +400,25 @@ static void kt_library_init__good_levels(void **state)
 	}
 }
 
-static void kt_library_init__plan_file_is_not_known_yet(void **state)
+static void kt_library_init__plan_file(void **state)
 {
 	struct kthread_config config = KTHREAD_CONFIG_INIT;
+	char name[PATH_MAX + 1];
 
 	config.log = hear;
-	config.plan_file = "/plan";
-	assert_int_equal(kt_library_init(&config), -EOPNOTSUPP);
-	assert_non_null(strstr(heard.text, "/plan"));
+	config.plan_file = "";
+	assert_int_equal(kt_library_init(&config), -EINVAL);
+	assert_non_null(strstr(heard.text, "plan_file"));
+	memset(name, 'x', PATH_MAX);
+	name[PATH_MAX] = '\0';
+	config.plan_file = name;
+	assert_int_equal(kt_library_init(&config), -EINVAL);
 	assert_string_equal(done, "");
+	name[PATH_MAX - 1] = '\0';
+	assert_int_equal(kt_library_init(&config), 0);
+	name[0] = '\0'; /* it has been copied */
+	assert_int_equal(strlen(kt_config()->plan_file), PATH_MAX - 1);
+	assert_int_equal(kt_library_fini(), 0);
 }
 
 static void kt_library_init__root_of_senseless_length(void **state)
@@ -494,7 +504,7 @@ int main(void)
 	    CASE(kt_config__environment_of_a_set_user_id_program),
 	    CASE(kt_library_init__malformed_environment_is_refused_and_named),
 	    CASE(kt_library_init__good_levels),
-	    CASE(kt_library_init__plan_file_is_not_known_yet),
+	    CASE(kt_library_init__plan_file),
 	    CASE(kt_library_init__root_of_senseless_length),
 	    CASE(kt_library_init__sized_config),
 	    CASE(kt_library_fini__from_the_log_function),

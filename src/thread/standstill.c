@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Each reader has a flag of its own, so readers share no cache line that anybody writes. A reader raises its flag and
+ * then looks whether a transition is on; a transition says that it is on and then looks at the flags: one of them sees
+ * the other. With membarrier(2) the cost of that order is the transition's alone.
+ */
+#include "thread/standstill.h"
+
+#include <errno.h>
+#include <kthread/hotplug.h>
+#include <linux/membarrier.h>
+#include <pthread.h>
+#include <sys/queue.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/futex.h"
+#include "base/log.h"
+#include "thread/thread.h"
+
+/* Odd: a transition is on, or waits for the readers to leave. Grows; it is also what everybody who is kept out sleeps
+ * on. */
+static atomic_uint transition;
+static atomic_uint left; /* grows when a reader leaves during one; the transition sleeps on it */
+static atomic_bool asymmetric;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_key_t key;
+static bool have_key;
+
+enum listing { UNLISTED, LISTED, NEVER };
+
+struct reader {
+	atomic_uint inside;
+	LIST_ENTRY(reader) link;
+};
+
+/* Every thread that has read, while it lives. */
+static LIST_HEAD(, reader) readers = LIST_HEAD_INITIALIZER(readers);
+static pthread_mutex_t readers_lock = PTHREAD_MUTEX_INITIALIZER;
+/* Of threads that cannot be listed: a count. */
+static atomic_uint unlisted;
+
+static _Thread_local struct reader me __attribute__((tls_model("initial-exec")));
+static _Thread_local struct {
+	unsigned int depth; /* of read locks and transitions */
+	enum listing listing;
+} mine __attribute__((tls_model("initial-exec")));
+
+/* ---- who reads -------------------------------------------------------------------------------------------------- */
+
+static void say_left(void)
+{
+	if (atomic_load_explicit(&transition, memory_order_seq_cst) & 1) {
+		atomic_fetch_add_explicit(&left, 1, memory_order_release);
+		kt_futex_wake(&left, 1, KT_FUTEX_ALL);
+	}
+}
+
+/* A thread ends: its flag goes with its memory. */
+static void thread_ends(void *arg)
+{
+	struct reader *reader = arg;
+
+	mine.listing = NEVER; /* another destructor may read again */
+	kt_lock(&readers_lock);
+	LIST_REMOVE(reader, link);
+	kt_unlock(&readers_lock);
+	say_left();
+}
+
+static void make_key(void)
+{
+	have_key = pthread_key_create(&key, thread_ends) == 0;
+	atomic_store_explicit(&asymmetric, syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0) == 0,
+	                      memory_order_relaxed);
+}
+
+static void enlist(void)
+{
+	pthread_once(&once, make_key);
+	if (!have_key || pthread_setspecific(key, &me) != 0) {
+		mine.listing = NEVER;
+		return;
+	}
+	kt_lock(&readers_lock);
+	LIST_INSERT_HEAD(&readers, &me, link);
+	kt_unlock(&readers_lock);
+	mine.listing = LISTED;
+}
+
+static void raise_flag(void)
+{
+	if (mine.listing == NEVER)
+		atomic_fetch_add_explicit(&unlisted, 1, memory_order_seq_cst);
+	else if (atomic_load_explicit(&asymmetric, memory_order_relaxed))
+		atomic_store_explicit(&me.inside, 1, memory_order_relaxed);
+	else
+		atomic_exchange_explicit(&me.inside, 1, memory_order_seq_cst);
+	atomic_signal_fence(memory_order_seq_cst); /* the processor's part is membarrier()'s */
+}
+
+/* Release: what was done inside is seen by the transition that finds the flag down. */
+static void lower_flag(void)
+{
+	if (mine.listing == NEVER)
+		atomic_fetch_sub_explicit(&unlisted, 1, memory_order_seq_cst);
+	else if (atomic_load_explicit(&asymmetric, memory_order_relaxed))
+		atomic_store_explicit(&me.inside, 0, memory_order_release);
+	else
+		atomic_exchange_explicit(&me.inside, 0, memory_order_seq_cst);
+	atomic_signal_fence(memory_order_seq_cst);
+	say_left();
+}
+
+/* The calling kthread has been asked to park or stop: somebody may be waiting for it. seq_cst: pairs with
+ * kt_standstill_asked(), which looks at `transition` after the request. */
+static bool awaited(void)
+{
+	return __atomic_load_n(kthread_current_word, __ATOMIC_SEQ_CST) & (W_STOP | W_PARK_ANY);
+}
+
+/* ---- readers ---------------------------------------------------------------------------------------------------- */
+
+static bool enter(bool wait)
+{
+	if (mine.listing == UNLISTED)
+		enlist();
+	for (;;) {
+		unsigned int now;
+
+		raise_flag();
+		/* acquire: pairs with kt_transition_end(); seq_cst: see awaited() */
+		now = atomic_load_explicit(&transition, memory_order_seq_cst);
+		if (!(now & 1) || awaited())
+			return true;
+		lower_flag();
+		if (!wait)
+			return false;
+		kt_futex_wait(&transition, now, KT_FUTEX_ALL, KT_NEVER);
+	}
+}
+
+void kthread_cpus_read_lock(void)
+{
+	if (mine.depth++ == 0)
+		enter(true);
+}
+
+bool kthread_cpus_read_trylock(void)
+{
+	if (mine.depth == 0 && !enter(false))
+		return false;
+	mine.depth++;
+	return true;
+}
+
+void kthread_cpus_read_unlock(void)
+{
+	if (mine.depth > 0 && --mine.depth == 0)
+		lower_flag();
+}
+
+bool kt_standstill_held(void)
+{
+	return mine.depth > 0;
+}
+
+/* ---- transitions ------------------------------------------------------------------------------------------------ */
+
+static bool anybody_inside(void)
+{
+	const struct reader *reader;
+	bool any;
+
+	if (atomic_load_explicit(&unlisted, memory_order_seq_cst))
+		return true;
+	kt_lock(&readers_lock);
+	LIST_FOREACH(reader, &readers, link) {
+		/* acquire: pairs with lower_flag() */
+		if (atomic_load_explicit(&reader->inside, memory_order_seq_cst))
+			break;
+	}
+	any = reader != NULL;
+	kt_unlock(&readers_lock);
+	return any;
+}
+
+static void wake_all(unsigned int add)
+{
+	atomic_fetch_add_explicit(&transition, add,
+	                          memory_order_seq_cst); /* release: what was done is seen by readers */
+	kt_futex_wake(&transition, INT_MAX, KT_FUTEX_ALL);
+}
+
+static int begin(bool wait)
+{
+	unsigned int now;
+	unsigned int seen;
+
+	if (mine.depth > 0)
+		return -EDEADLK;
+	pthread_once(&once, make_key);
+	now = atomic_load_explicit(&transition, memory_order_seq_cst);
+	for (;;) {
+		if (!(now & 1)) {
+			if (atomic_compare_exchange_weak_explicit(&transition, &now, now + 1, memory_order_seq_cst,
+			                                          memory_order_seq_cst))
+				break;
+			continue;
+		}
+		if (!wait)
+			return -EBUSY;
+		if (awaited())
+			return -EDEADLK;
+		kt_futex_wait(&transition, now, KT_FUTEX_ALL, KT_NEVER);
+		now = atomic_load_explicit(&transition, memory_order_seq_cst);
+	}
+	/* After this every reader that does not see us is one whose flag we see. */
+	if (atomic_load_explicit(&asymmetric, memory_order_relaxed))
+		syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0);
+	for (;;) {
+		seen = atomic_load_explicit(&left, memory_order_acquire);
+		if (!anybody_inside())
+			return 0;
+		if (!wait || awaited()) {
+			wake_all(1);
+			return wait ? -EDEADLK : -EBUSY;
+		}
+		kt_futex_wait(&left, seen, KT_FUTEX_ALL, KT_NEVER);
+	}
+}
+
+/* Messages are kept until the end, because the log function may call what -EDEADLK would be the answer to here; and the
+ * thread is not cancelled: a transition half done would stay so. */
+static int begin_holding(bool wait)
+{
+	int error;
+
+	kt_log_hold();
+	error = begin(wait);
+	if (error)
+		kt_log_release();
+	else
+		mine.depth = 1;
+	return error;
+}
+
+int kt_transition_begin(void)
+{
+	return begin_holding(true);
+}
+
+int kt_transition_try(void)
+{
+	return begin_holding(false);
+}
+
+void kt_transition_end(void)
+{
+	mine.depth = 0;
+	wake_all(1);
+	kt_log_release();
+}
+
+void kt_transition_join(void)
+{
+	mine.depth++;
+	kt_log_hold();
+}
+
+void kt_transition_leave(struct kt_kept *ret_messages)
+{
+	kt_log_take(ret_messages);
+	kt_log_release();
+	mine.depth--;
+}
+
+void kt_standstill_asked(void)
+{
+	if (!(atomic_load_explicit(&transition, memory_order_seq_cst) & 1))
+		return;
+	wake_all(2);
+	atomic_fetch_add_explicit(&left, 1, memory_order_release);
+	kt_futex_wake(&left, 1, KT_FUTEX_ALL);
+}
+
+/* ---- fork ------------------------------------------------------------------------------------------------------- */
+
+void kt_standstill_fork_prepare(void)
+{
+	kt_lock(&readers_lock);
+}
+
+void kt_standstill_fork_parent(void)
+{
+	kt_unlock(&readers_lock);
+}
+
+/* Nobody reads here but perhaps the caller, and a transition of the parent's is not ours. */
+void kt_standstill_fork_child(void)
+{
+	LIST_INIT(&readers);
+	if (mine.listing == LISTED)
+		LIST_INSERT_HEAD(&readers, &me, link);
+	atomic_store_explicit(&unlisted, mine.listing == NEVER && mine.depth > 0, memory_order_relaxed);
+	atomic_store_explicit(&transition, 0, memory_order_relaxed);
+	kt_unlock(&readers_lock);
+}

@@ -61,7 +61,8 @@ KTHREAD_API bool kthread_is_broken(const struct kthread *k);
  * Replace the housekeeping mask, judged by the current view, and re-place every unbound thread; returns once that is
  * applied. (0, NULL) goes back to
  * the configured or derived one. 0; -EINVAL if it holds no usable CPU or a CPU that is not possible, or is NULL (nothing
- * changed); -ENOMEM; -ECHILD. Source: housekeeping_update().
+ * changed); -ENOMEM; -EDEADLK in the callback of a hotplug step, and with kthread_cpus_read_lock() held; -ECHILD.
+ * Source: housekeeping_update().
  */
 KTHREAD_API int kthread_housekeeping_set(size_t setsize, const cpu_set_t *set);
 

@@ -17,13 +17,14 @@
 static struct kt_step *add_step(int section, const char *name, bool multi, kthread_cpuhp_fn startup,
                                 kthread_cpuhp_fn teardown)
 {
-	const int error = section == KTHREAD_CPUHP_ONLINE ? kt_cpuhp_thread_start() : 0;
+	int error = section == KTHREAD_CPUHP_ONLINE ? kt_cpuhp_thread_start() : 0;
 
+	if (!error)
+		error = kt_hotplug_confine();
 	if (error) {
 		errno = -error;
 		return NULL;
 	}
-	kt_hotplug_confine();
 	return kt_steps_add(kt_hotplug_steps(), section, name, multi, startup, teardown);
 }
 

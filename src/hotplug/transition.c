@@ -49,9 +49,10 @@ const cpu_set_t *kt_hotplug_up(void)
 	return hotplug.up;
 }
 
-void kt_hotplug_confine(void)
+int kt_hotplug_confine(void)
 {
 	kt_cpus_and(hotplug.setsize, hotplug.up, hotplug.up, hotplug.there);
+	return kt_placement_admit(hotplug.up);
 }
 
 bool kt_hotplug_given_up(unsigned int cpu, enum kt_giver giver)
@@ -121,7 +122,8 @@ static int bring_up(unsigned int cpu)
 
 static int write_online(unsigned int cpu, bool online)
 {
-	const int error = kt_sysfs_write_online(cpu, online);
+	const bool pretending = kt_config()->simulate && !kt_config()->root[0]; /* on this very machine */
+	const int error = pretending ? -EPERM : kt_sysfs_write_online(cpu, online);
 
 	if (error)
 		kt_log(LOG_ERR, "CPU %u: cannot be set %s: %s", cpu, online ? "online" : "offline", strerror(-error));

@@ -23,8 +23,8 @@ struct kt_steps *kt_hotplug_steps(void);
 bool kt_hotplug_is_internal(int step);
 /* The CPUs on which each step is up, as soon as there is one. */
 const cpu_set_t *kt_hotplug_up(void);
-/* Before the first step: a CPU that is away now comes in by the steps. */
-void kt_hotplug_confine(void);
+/* Before the first step: a CPU that is away now comes in by the steps. 0, -ENOMEM. */
+int kt_hotplug_confine(void);
 
 /* Who has given up a CPU: it is used again only when nobody has. */
 enum kt_giver { KT_BY_CALL, KT_BY_PLAN, KT_GIVERS };

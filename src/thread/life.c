@@ -286,7 +286,10 @@ void kt_thread_park_for_cpu(struct kthread *k)
 
 bool kt_thread_parked_for_cpu(const struct kthread *k)
 {
-	return (kt_word(&k->word) & (W_PARK_CPU | W_PARKED)) == (W_PARK_CPU | W_PARKED);
+	const unsigned int now = kt_word(&k->word);
+
+	/* one that has not been started finds the request before its function is entered */
+	return now & W_PARK_CPU && (now & W_PARKED || !(now & W_STARTED));
 }
 
 bool kt_thread_await_parked_for_cpu(struct kthread *k, uint64_t deadline)
@@ -294,6 +297,8 @@ bool kt_thread_await_parked_for_cpu(struct kthread *k, uint64_t deadline)
 	const unsigned int answers = W_PARKED | W_STOP | W_EXITED;
 	uint64_t pause = k->interrupt_signal ? KT_INTERRUPT_FIRST_NS : KT_NEVER;
 
+	if (!(kt_word(&k->word) & W_STARTED))
+		return true; /* it parks as soon as it is */
 	for (;;) {
 		const uint64_t again = kt_deadline(pause);
 		const unsigned int now = watch_for(k, answers, W_PARK_CPU, again < deadline ? again : deadline);

@@ -22,7 +22,8 @@
  * on. */
 static atomic_uint transition;
 static atomic_uint left; /* grows when a reader leaves during one; the transition sleeps on it */
-static atomic_bool asymmetric;
+static atomic_bool asymmetric; /* membarrier() is to be had; from false to true only, within a transition */
+static bool asked_for_membarrier;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t key;
 static bool have_key;
@@ -71,8 +72,6 @@ static void thread_ends(void *arg)
 static void make_key(void)
 {
 	have_key = pthread_key_create(&key, thread_ends) == 0;
-	atomic_store_explicit(&asymmetric, syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0) == 0,
-	                      memory_order_relaxed);
 }
 
 static void enlist(void)
@@ -192,6 +191,23 @@ static void wake_all(unsigned int add)
 	kt_futex_wake(&transition, INT_MAX, KT_FUTEX_ALL);
 }
 
+/*
+ * After this every reader that does not see us is one whose flag we see: by its own barrier, as long as it has not seen
+ * `asymmetric`, else by ours. The registration costs milliseconds in a process of several threads, so it is left to the
+ * first transition that may wait: the monitor's, as a rule.
+ */
+static void order_readers(bool may_register)
+{
+	if (may_register && !asked_for_membarrier) {
+		asked_for_membarrier = true;
+		atomic_store_explicit(&asymmetric,
+		                      syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0) == 0,
+		                      memory_order_relaxed);
+	}
+	if (atomic_load_explicit(&asymmetric, memory_order_relaxed))
+		syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0);
+}
+
 static int begin(bool wait)
 {
 	unsigned int now;
@@ -199,7 +215,6 @@ static int begin(bool wait)
 
 	if (mine.depth > 0)
 		return -EDEADLK;
-	pthread_once(&once, make_key);
 	now = atomic_load_explicit(&transition, memory_order_seq_cst);
 	for (;;) {
 		if (!(now & 1)) {
@@ -215,9 +230,7 @@ static int begin(bool wait)
 		kt_futex_wait(&transition, now, KT_FUTEX_ALL, KT_NEVER);
 		now = atomic_load_explicit(&transition, memory_order_seq_cst);
 	}
-	/* After this every reader that does not see us is one whose flag we see. */
-	if (atomic_load_explicit(&asymmetric, memory_order_relaxed))
-		syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0);
+	order_readers(wait);
 	for (;;) {
 		seen = atomic_load_explicit(&left, memory_order_acquire);
 		if (!anybody_inside())
@@ -304,5 +317,7 @@ void kt_standstill_fork_child(void)
 		LIST_INSERT_HEAD(&readers, &me, link);
 	atomic_store_explicit(&unlisted, mine.listing == NEVER && mine.depth > 0, memory_order_relaxed);
 	atomic_store_explicit(&transition, 0, memory_order_relaxed);
+	atomic_store_explicit(&asymmetric, false, memory_order_relaxed);
+	asked_for_membarrier = false;
 	kt_unlock(&readers_lock);
 }

@@ -65,7 +65,7 @@ static void leave_foreign_cpu(const struct slot *slot, struct kthread *self)
 	kt_hooks->out_of_place(self);
 	now = kt_word(&self->word);
 	if (!(now & (W_STOP | W_PARK_ANY)) && !on_its_cpu(slot))
-		kt_thread_sleep(self, now, 0, kt_deadline(ASK_AGAIN_NS));
+		kt_thread_sleep(self, &now, 0, kt_deadline(ASK_AGAIN_NS));
 }
 
 static void park(struct slot *slot)

@@ -89,15 +89,15 @@ void kt_spin(unsigned int turn)
 #endif
 }
 
-int kt_thread_sleep(struct kthread *k, unsigned int seen, unsigned int mark, uint64_t deadline)
+int kt_thread_sleep(struct kthread *k, unsigned int *seen, unsigned int mark, uint64_t deadline)
 {
-	const unsigned int asleep = seen | W_SLEEPING | mark;
+	const unsigned int asleep = *seen | W_SLEEPING | mark;
 	int timed_out;
 
-	if (!kt_word_change(&k->word, &seen, asleep))
+	if (!kt_word_change(&k->word, seen, asleep))
 		return 0;
 	timed_out = kt_futex_wait(&k->word, asleep, KT_WAKE_THREAD, deadline);
-	kt_word_clear(&k->word, W_SLEEPING | mark);
+	*seen = kt_word_clear(&k->word, W_SLEEPING | mark);
 	return timed_out;
 }
 
@@ -124,7 +124,7 @@ void kt_thread_parked(struct kthread *k)
 		} else if (turn < KT_SPIN_PAUSES + KT_SPIN_YIELDS) {
 			kt_spin(turn++);
 		} else {
-			kt_thread_sleep(k, now, 0, KT_NEVER);
+			kt_thread_sleep(k, &now, 0, KT_NEVER);
 		}
 	}
 	if (now & W_PLACE_SELF)
@@ -158,6 +158,7 @@ static bool take_token(struct kthread *k, unsigned int now)
 static int wait_until(uint64_t deadline, unsigned int mark)
 {
 	struct kthread *k = kthread_self();
+	unsigned int slept = 0; /* the word as its sleep ended */
 	int timed_out = 0;
 
 	if (!k)
@@ -178,7 +179,9 @@ static int wait_until(uint64_t deadline, unsigned int mark)
 			kt_hooks->place_self(k);
 			continue; /* the request may be there again: to sleep on the old word would be not to see that */
 		}
-		if (mark && now & W_PARK_ANY && !(now & W_STOP)) {
+		/* Parked in place and woken early, it gives IN_PLACE up, and an unpark leaves no token from then on: what it
+		 * was at that moment tells. */
+		if (mark && (slept & W_PARKED || (now & W_PARK_ANY && !(now & W_STOP)))) {
 			kt_thread_parked(k);
 			take_token(k, kt_word(&k->word));
 			return 0;
@@ -187,7 +190,8 @@ static int wait_until(uint64_t deadline, unsigned int mark)
 			return 0;
 		if (timed_out)
 			return timed_out;
-		timed_out = kt_thread_sleep(k, now, mark, deadline);
+		timed_out = kt_thread_sleep(k, &now, mark, deadline);
+		slept = now;
 	}
 }
 
@@ -226,7 +230,7 @@ bool kthread_bound_should_stop(void)
 		} else if (!kt_hooks->out_of_place(k)) {
 			break;
 		} else if (!(now & W_PLACE_SELF)) { /* else done by out_of_place(): look anew, as above */
-			kt_thread_sleep(k, now, W_IN_PLACE, now & W_BROKEN ? KT_NEVER : kt_deadline(ASK_AGAIN_NS));
+			kt_thread_sleep(k, &now, W_IN_PLACE, now & W_BROKEN ? KT_NEVER : kt_deadline(ASK_AGAIN_NS));
 		}
 	}
 	return kthread_should_stop();

@@ -116,7 +116,7 @@ static bool await_start(struct kthread *k)
 	unsigned int now;
 
 	while (!((now = kt_word(&k->word)) & (W_STARTED | W_STOP)))
-		kt_thread_sleep(k, now, 0, KT_NEVER);
+		kt_thread_sleep(k, &now, 0, KT_NEVER);
 	kt_thread_parked(k);
 	now = kt_word(&k->word);
 	do {

@@ -124,8 +124,9 @@ bool kt_thread_placeable(const struct kthread *k);
 /* Waits until it is known; k->pthread is, too, then. -ESRCH if the thread never came to life. */
 pid_t kt_thread_tid(const struct kthread *k);
 
-/* Sleep in the word, marked as sleeping (and with `mark`); `seen` is the word as it was looked at. 0 or -ETIMEDOUT. */
-int kt_thread_sleep(struct kthread *k, unsigned int seen, unsigned int mark, uint64_t deadline);
+/* Sleep in the word, marked as sleeping (and with `mark`). *seen is the word as it was looked at, and becomes what it was
+ * when the marks were taken back. 0 or -ETIMEDOUT. */
+int kt_thread_sleep(struct kthread *k, unsigned int *seen, unsigned int mark, uint64_t deadline);
 /* Park here while asked to. */
 void kt_thread_parked(struct kthread *k);
 /* Wake those who sleep on the word, given the word as it was before it changed. The event fd is told besides, by whoever

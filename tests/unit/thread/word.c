@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 #include <cmocka.h>
 
@@ -146,6 +147,8 @@ static long model_wake(const atomic_uint *word, int count, uint32_t bits)
 long __wrap_syscall(long number, ...);
 long __real_syscall(long number, ...);
 int __wrap_sched_yield(void);
+int __wrap_eventfd_read(int fd, eventfd_t *value);
+int __wrap_eventfd_write(int fd, eventfd_t value);
 
 /* futex(word, op, value, timeout, word2, bits): the only system call that the library makes in this way */
 long __wrap_syscall(long number, ...)
@@ -176,6 +179,23 @@ int __wrap_sched_yield(void)
 {
 	if (me >= 0)
 		pause_here();
+	return 0;
+}
+
+/* The thread has an fd, so that it may be held up between the end of a sleep and its next look, too. */
+int __wrap_eventfd_read(int fd, eventfd_t *value)
+{
+	(void)fd;
+	*value = 0;
+	pause_here();
+	return 0;
+}
+
+int __wrap_eventfd_write(int fd, eventfd_t value)
+{
+	(void)fd;
+	(void)value;
+	pause_here();
 	return 0;
 }
 
@@ -233,8 +253,23 @@ static void kthread_plays(void)
 		kt_futex_wake(&play.k->word, INT_MAX, KT_WAKE_WATCHERS);
 }
 
+#define PATIENCE 20000
+
+/* The thread comes by once more, whatever it was about to do. */
+static void await_turn_after(unsigned int turns, const char *else_what)
+{
+	unsigned int patience = PATIENCE;
+
+	while (play.turns == turns) {
+		pause_here();
+		if (--patience == 0)
+			goes_wrong(else_what);
+	}
+}
+
 static void one_park(void)
 {
+	unsigned int turns;
 	int result = kthread_park(play.k);
 
 	if (result == 0) {
@@ -242,26 +277,21 @@ static void one_park(void)
 		for (unsigned int i = draw(4); i > 0; i--)
 			pause_here();
 		play.parked = false;
+		turns = play.turns;
 		kthread_unpark(play.k);
+		await_turn_after(turns, "the thread never came back after an unpark");
 	} else if (result != -EBUSY && result != -ENOSYS) {
 		goes_wrong("a park nobody took back was not granted");
 	}
 }
 
-#define PATIENCE 20000
-
-/* A wake is a token: the thread comes by once more, whatever it was about to do. */
+/* A wake is a token. */
 static void wake_and_await(void)
 {
 	const unsigned int turns = play.turns;
-	unsigned int patience = PATIENCE;
 
 	kthread_wake(play.k);
-	while (play.turns == turns) {
-		pause_here();
-		if (--patience == 0)
-			goes_wrong("the thread never came back after a wake");
-	}
+	await_turn_after(turns, "the thread never came back after a wake");
 }
 
 /* So does who shall place itself, if only as far as the library. */
@@ -352,6 +382,8 @@ static void word__no_wake_up_is_lost_and_no_park_broken(void **state)
 		play.k = kt_thread_alloc(KT_KTHREAD, (char *)"played");
 		assert_non_null(play.k);
 		kt_word_set(&play.k->word, W_STARTED | W_ENTERED);
+		if (n % 2)
+			play.k->event_fd = eventfd(0, EFD_CLOEXEC);
 		play.working = ACTORS - 1;
 		sched.schedule = n;
 		sched.lot = n * 2654435761u + 1;

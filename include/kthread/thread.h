@@ -136,6 +136,10 @@ KTHREAD_API void kthread_unpark(struct kthread *k);
  * Self: park here if asked to, until unparked or stopped; at once back otherwise. There are two ways to grant a park:
  * call this and go on after it; or, having seen kthread_should_park() (or _stop_or_park()) return true, return from
  * fn: the thread is then parked, and fn is called again at unpark. After either, look at kthread_should_stop() first.
+ *
+ * A request may be taken back before it is granted. The return of a fn that has been told of it is its way to park all
+ * the same: fn is called again, at once if nobody asks any more. Who has been told and goes on in fn calls this first,
+ * which ends that; as does a kthread_wait*() that takes a token when nobody asks any more.
  * Source: kthread_parkme().
  */
 KTHREAD_API void kthread_parkme(void);

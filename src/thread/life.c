@@ -216,7 +216,7 @@ int kthread_park(struct kthread *k)
 			watch_for(k, W_EXITED, 0, KT_NEVER);
 			return -ENOSYS;
 		}
-		after = before | W_PARK | W_STARTED;
+		after = kt_word_untold(before) | W_PARK | W_STARTED;
 		/* Asleep inside the library (or not yet begun): it is parked where it is. What it did before, it did
 		 * before it set IN_PLACE or has not done at all. */
 		if (before & W_IN_PLACE || !(before & W_STARTED) || before & W_PARKED)
@@ -269,7 +269,7 @@ void kt_thread_park_for_cpu(struct kthread *k)
 	do {
 		if (before & (W_STOP | W_EXITED | W_PARK_CPU))
 			return;
-		after = before | W_PARK_CPU;
+		after = kt_word_untold(before) | W_PARK_CPU;
 		if (before & W_IN_PLACE)
 			after |= W_PARKED;
 		else if (before & W_STARTED && !(before & W_PARKED))

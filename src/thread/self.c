@@ -129,8 +129,8 @@ void kt_thread_parked(struct kthread *k)
 	}
 	if (now & W_PLACE_SELF)
 		kt_hooks->place_self(k);
-	if (now & W_TOLD_PARK)
-		kt_word_clear(&k->word, W_TOLD_PARK);
+	if (now & W_TOLD_ANY)
+		kt_word_clear(&k->word, W_TOLD_ANY);
 }
 
 void kthread_parkme(void)
@@ -147,7 +147,7 @@ static bool take_token(struct kthread *k, unsigned int now)
 	while (now & W_TOKEN) {
 		/* acquire: pairs with the waker's change; all it did before is seen */
 		if (kt_word_change(&k->word, &now,
-		                   now & ~(unsigned int)(W_TOKEN | (now & W_PARK_ANY ? 0 : W_TOLD_PARK)))) {
+		                   now & ~(unsigned int)(W_TOKEN | (now & W_PARK_ANY ? 0 : W_TOLD_ANY)))) {
 			atomic_fetch_add_explicit(&k->wakes, 1, memory_order_relaxed);
 			return true;
 		}

@@ -173,7 +173,7 @@ static void run(struct kthread *k, const struct lifetime *lifetime)
 		if (forked(lifetime))
 			return;
 		k->result = result;
-		if (!(kt_word_clear(&k->word, W_TOLD_PARK) & W_TOLD_PARK))
+		if (!(kt_word_clear(&k->word, W_TOLD_ANY) & W_TOLD_ANY))
 			return;
 		kt_thread_parked(k);
 		if (kt_word(&k->word) & W_STOP)

@@ -26,12 +26,15 @@ enum {
 	W_STARTED = 0x100,   /* woken or parked for the first time */
 	W_ENTERED = 0x200,   /* fn has been entered */
 	W_TOLD_STOP = 0x400, /* the thread has got a true answer about stop, */
-	W_TOLD_PARK = 0x800, /* about park: if fn returns now, that is its way to park */
+	W_TOLD_PARK = 0x800, /* about park */
 	W_BROKEN = 0x1000,   /* set by placement: no CPU of a bound thread's wish is usable */
 	W_PLACE_SELF = 0x2000, /* set by placement: nobody else may set its mask, it has to do that itself */
 	W_EXITED = 0x4000,     /* the result is there; no code of the user's runs any more, but key destructors */
 	W_REAPED = 0x8000,     /* somebody has taken on pthread_join() or pthread_detach() */
-	W_PARK_ANY = W_PARK | W_PARK_CPU
+	W_TOLD_PAST =
+	    0x10000, /* about a park that has been taken back: by the next one, which it has not been told of */
+	W_PARK_ANY = W_PARK | W_PARK_CPU,
+	W_TOLD_ANY = W_TOLD_PARK | W_TOLD_PAST /* if fn returns now, that is its way to park */
 };
 _Static_assert((W_PARK_ANY) == KTHREAD_WORD_PARK, "the public mask of park requests");
 
@@ -54,6 +57,15 @@ static inline unsigned int kt_word_set(atomic_uint *word, unsigned int bits)
 static inline unsigned int kt_word_clear(atomic_uint *word, unsigned int bits)
 {
 	return atomic_fetch_and_explicit(word, ~bits, memory_order_acq_rel);
+}
+
+/*
+ * For a new request to park: a thread that was told of one taken back since has not been told of this one. But it may be
+ * on its way to return because of it, which is its way to park still.
+ */
+static inline unsigned int kt_word_untold(unsigned int word)
+{
+	return word & W_TOLD_PARK && !(word & W_PARK_ANY) ? (word & ~(unsigned int)W_TOLD_PARK) | W_TOLD_PAST : word;
 }
 
 /* On failure *seen is the word as it is now. */

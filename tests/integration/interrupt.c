@@ -159,8 +159,6 @@ static void kthread_stop__breaks_the_call_that_is_about_to_begin(void **state)
 	channel_close(&channel);
 }
 
-/* ---- which signal ------------------------------------------------------------------------------------------------ */
-
 static atomic_int handled;
 
 static void count_signal(int number)
@@ -169,18 +167,76 @@ static void count_signal(int number)
 	atomic_fetch_add(&handled, 1);
 }
 
-static void count_siginfo(int number, siginfo_t *info, void *context)
-{
-	(void)info;
-	(void)context;
-	count_signal(number);
-}
-
 static void set_handler(int number, void (*handler)(int), int flags)
 {
 	struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
 
 	assert_int_equal(sigaction(number, &action, NULL), 0);
+}
+
+static void *parks_in_vain(void *k)
+{
+	CHECK(kthread_park(k) == -ECANCELED);
+	return NULL;
+}
+
+/* Have it told of a park that is taken back before it parks. `told` is completed by the thread. */
+static void tell_and_take_back(struct kthread *k, struct kthread_completion *told)
+{
+	pthread_t thread;
+
+	AWAIT_DONE(told); /* it has entered its function */
+	assert_int_equal(pthread_create(&thread, NULL, parks_in_vain, k), 0);
+	AWAIT_DONE(told);
+	kthread_unpark(k);
+	pthread_join(thread, NULL);
+}
+
+static int goes_on_after_it_was_told(void *data)
+{
+	struct subject *subject = data;
+	const struct timespec some_time = {.tv_nsec = 60 * MS};
+	int before;
+
+	kthread_complete(&subject->entered);
+	AWAIT(kthread_should_park());
+	kthread_complete(&subject->entered);
+	kthread_wait_for_completion(&subject->go); /* meanwhile it is unparked */
+	while (!kthread_should_park())
+		CHECK(block(subject) == -1 && errno == EINTR);
+	/* and no signal once it has been told of the second; one may be under way */
+	before = atomic_load(&handled);
+	if (nanosleep(&some_time, NULL) != 0)
+		CHECK(nanosleep(&some_time, NULL) == 0);
+	CHECK(atomic_load(&handled) <= before + 1);
+	kthread_parkme();
+	return 1;
+}
+
+/* What it was told of the first says nothing about the second. */
+static void kthread_park__breaks_the_call_after_a_park_that_was_taken_back(void **state)
+{
+	set_handler(SIGUSR1, count_signal, 0);
+	for (int i = 0; i < 5; i++) {
+		struct subject subject = {.how = PAUSE};
+		struct kthread *k = interruptible(goes_on_after_it_was_told, &subject, SIGUSR1);
+
+		tell_and_take_back(k, &subject.entered);
+		kthread_complete(&subject.go);
+		await_settled(kthread_tid(k));
+		assert_int_equal(kthread_park(k), 0);
+		assert_int_equal(kthread_stop(k), 1);
+	}
+	set_handler(SIGUSR1, SIG_DFL, 0);
+}
+
+/* ---- which signal ------------------------------------------------------------------------------------------------ */
+
+static void count_siginfo(int number, siginfo_t *info, void *context)
+{
+	(void)info;
+	(void)context;
+	count_signal(number);
 }
 
 static void (*handler_of(int number))(int)
@@ -400,6 +456,7 @@ int main(void)
 	    cmocka_unit_test(kthread_stop__breaks_blocking_calls),
 	    cmocka_unit_test(kthread_park__breaks_blocking_calls),
 	    cmocka_unit_test(kthread_stop__breaks_the_call_that_is_about_to_begin),
+	    cmocka_unit_test(kthread_park__breaks_the_call_after_a_park_that_was_taken_back),
 	    cmocka_unit_test(kthread_stop__no_signal_once_it_has_noticed),
 	    cmocka_unit_test(kthread_park__no_signal_once_it_has_noticed),
 	    cmocka_unit_test(kthread_create_attr__given_signal_keeps_its_handler),

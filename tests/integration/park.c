@@ -4,6 +4,7 @@
  * the kernel's own history; each case that repeats one names it by its source.
  */
 #include <poll.h>
+#include <sys/eventfd.h>
 
 #include "await.h"
 
@@ -606,6 +607,34 @@ static void kthread_unpark__told_but_not_yet_parked(void **state)
 	assert_int_equal(kthread_stop(k), 2);
 }
 
+/* Another park meets it on its way to return because of the first: that grants it. */
+static void kthread_park__again_on_its_way_to_return(void **state)
+{
+	struct subject subject = {0};
+	struct kthread *k = kthread_run(returns_after_having_been_told, &subject, "told");
+	struct parker parker = {.k = k};
+	eventfd_t requests;
+	pthread_t thread;
+
+	AWAIT_DONE(&subject.entered);
+	assert_int_equal(pthread_create(&thread, NULL, park_it, &parker), 0);
+	AWAIT_DONE(&subject.entered); /* it has been told */
+	kthread_unpark(k);
+	pthread_join(thread, NULL);
+	assert_int_equal(parker.result, -ECANCELED);
+	assert_int_equal(eventfd_read(kthread_event_fd(k), &requests), 0); /* await the second one below */
+	assert_int_equal(pthread_create(&thread, NULL, park_it, &parker), 0);
+	await_request(k);
+	kthread_complete(&subject.go);
+	pthread_join(thread, NULL);
+	assert_int_equal(parker.result, 0);
+	assert_int_equal(atomic_load(&subject.entries), 1);
+	kthread_unpark(k);
+	AWAIT(task_gone(kthread_tid(k)));
+	assert_int_equal(atomic_load(&subject.entries), 2);
+	assert_int_equal(kthread_stop(k), 2);
+}
+
 /* ---- kthread_wait_parkable --------------------------------------------------------------------------------------- */
 
 static void kthread_wait_parkable__parked_without_waking(void **state)
@@ -739,6 +768,7 @@ int main(void)
 	    cmocka_unit_test(kthread_park__after_a_self_park_that_was_taken_back),
 	    cmocka_unit_test(kthread_park__again_before_it_ran),
 	    cmocka_unit_test(kthread_unpark__told_but_not_yet_parked),
+	    cmocka_unit_test(kthread_park__again_on_its_way_to_return),
 	    cmocka_unit_test(kthread_wait_parkable__parked_without_waking),
 	    cmocka_unit_test(kthread_wait_parkable__asked_before_it_sleeps),
 	    cmocka_unit_test(kthread_wait_parkable__outside),

@@ -199,6 +199,33 @@ int __wrap_eventfd_write(int fd, eventfd_t value)
 	return 0;
 }
 
+/* A system call that only KTHREAD_INTERRUPT's signal ends, and one that comes before it is lost. */
+static atomic_uint blocked;
+
+static void block(void)
+{
+	struct actor *actor = &sched.actors[me];
+
+	pause_here();
+	pthread_mutex_lock(&sched.lock);
+	actor->asleep_on = &blocked;
+	actor->timed = false;
+	pass_on();
+	await_turn();
+	pthread_mutex_unlock(&sched.lock);
+}
+
+void __wrap_kt_interrupt_send(struct kthread *k);
+void __wrap_kt_interrupt_send(struct kthread *k)
+{
+	(void)k;
+	pause_here();
+	pthread_mutex_lock(&sched.lock);
+	if (sched.actors[KTHREAD].asleep_on == &blocked)
+		sched.actors[KTHREAD].asleep_on = NULL;
+	pthread_mutex_unlock(&sched.lock);
+}
+
 /* ---- the actors --------------------------------------------------------------------------------------------------- */
 
 static struct {
@@ -206,6 +233,7 @@ static struct {
 	bool parked; /* granted, and nobody has begun to unpark */
 	int working; /* controllers that have not ended */
 	unsigned int turns;
+	bool interruptible; /* another play: requests are taken back, the thread blocks */
 } play;
 
 static void no_hook(struct kthread *k)
@@ -225,9 +253,15 @@ static void user_code(void)
 		goes_wrong("the thread was declared parked in the middle of user code");
 }
 
+static void ends(void)
+{
+	kt_thread_set_self(NULL);
+	if (kt_word_set(&play.k->word, W_EXITED) & W_WATCHED)
+		kt_futex_wake(&play.k->word, INT_MAX, KT_WAKE_WATCHERS);
+}
+
 static void kthread_plays(void)
 {
-	kt_thread_set_self(play.k);
 	while (!kthread_should_stop()) {
 		user_code();
 		if (kthread_should_park()) {
@@ -248,9 +282,23 @@ static void kthread_plays(void)
 			break;
 		}
 	}
-	kt_thread_set_self(NULL);
-	if (kt_word_set(&play.k->word, W_EXITED) & W_WATCHED)
-		kt_futex_wake(&play.k->word, INT_MAX, KT_WAKE_WATCHERS);
+}
+
+/* It looks before it blocks. Told to park, it may look again first, and find the request taken back. */
+static void kthread_plays_interruptible(void)
+{
+	while (!kthread_should_stop()) {
+		play.turns++;
+		if (kthread_should_park()) {
+			pause_here();
+			if (draw(2))
+				kthread_parkme();
+		} else if (draw(4)) {
+			block();
+		} else {
+			kthread_wait_for(1000000);
+		}
+	}
 }
 
 #define PATIENCE 20000
@@ -332,14 +380,32 @@ static void controller_plays(void)
 			pause_here();
 		}
 	}
+}
+
+/* The last one stops it: what kthread_stop() does, but for pthread_join(). */
+static void controller_ends(void)
+{
 	if (--play.working > 0)
 		return;
-	/* The last one stops it: what kthread_stop() does, but for pthread_join(). */
 	kthread_get(play.k);
 	kt_word_set(&play.k->word, W_REAPED);
 	kthread_stop(play.k);
 	if (!(kt_word(&play.k->word) & W_EXITED))
 		goes_wrong("stop has not waited for the end");
+}
+
+/* Each park ends, by being granted or taken back: else its asker and the thread both sleep for good. */
+static void controller_plays_interruptible(void)
+{
+	for (unsigned int i = 5 + draw(20); i > 0; i--) {
+		if (me == FIRST) {
+			kthread_park(play.k);
+			pause_here();
+		}
+		kthread_unpark(play.k);
+		for (unsigned int wait = draw(8); wait > 0; wait--)
+			pause_here();
+	}
 }
 
 static void *act(void *arg)
@@ -350,10 +416,14 @@ static void *act(void *arg)
 	pthread_mutex_lock(&sched.lock);
 	await_turn();
 	pthread_mutex_unlock(&sched.lock);
-	if (number == KTHREAD)
-		kthread_plays();
-	else
-		controller_plays();
+	if (number == KTHREAD) {
+		kt_thread_set_self(play.k);
+		play.interruptible ? kthread_plays_interruptible() : kthread_plays();
+		ends();
+	} else {
+		play.interruptible ? controller_plays_interruptible() : controller_plays();
+		controller_ends();
+	}
 	pthread_mutex_lock(&sched.lock);
 	sched.actors[number].ended = true;
 	pass_on();
@@ -367,13 +437,12 @@ static void place_self(struct kthread *k)
 	pause_here();
 }
 
-static void word__no_wake_up_is_lost_and_no_park_broken(void **state)
+static void play_schedules(bool interruptible)
 {
 	static struct kt_thread_hooks hooks;
 	const char *given = getenv("WORD_SCHEDULE");
 	unsigned int turns = 0;
 
-	(void)state;
 	hooks = no_hooks;
 	hooks.place_self = place_self;
 	kt_thread_hook(&hooks);
@@ -382,6 +451,8 @@ static void word__no_wake_up_is_lost_and_no_park_broken(void **state)
 		play.k = kt_thread_alloc(KT_KTHREAD, (char *)"played");
 		assert_non_null(play.k);
 		kt_word_set(&play.k->word, W_STARTED | W_ENTERED);
+		play.interruptible = interruptible;
+		play.k->interrupt_signal = interruptible;
 		if (n % 2)
 			play.k->event_fd = eventfd(0, EFD_CLOEXEC);
 		play.working = ACTORS - 1;
@@ -406,9 +477,24 @@ static void word__no_wake_up_is_lost_and_no_park_broken(void **state)
 	print_message("%lu switches, %u turns of the thread\n", sched.switches, turns);
 }
 
+static void word__no_wake_up_is_lost_and_no_park_broken(void **state)
+{
+	(void)state;
+	play_schedules(false);
+}
+
+static void word__no_request_leaves_the_thread_in_a_system_call(void **state)
+{
+	(void)state;
+	play_schedules(true);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(word__no_wake_up_is_lost_and_no_park_broken)};
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(word__no_wake_up_is_lost_and_no_park_broken),
+	    cmocka_unit_test(word__no_request_leaves_the_thread_in_a_system_call),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

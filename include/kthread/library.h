@@ -66,7 +66,7 @@ KTHREAD_API int kthread_init(const struct kthread_config *config);
  * 0 (also when it was not up); -EBUSY while kthreads or adopted threads live; -EDEADLK from the log function, in the
  * callback of a hotplug step, and with kthread_cpus_read_lock() held. Steps are forgotten without a call;
  * -ECHILD in a forked child that has not called kthread_init(). No other call may be under way in another thread; the
- * log function, which the monitor may be in, must not create or adopt threads meanwhile.
+ * log function, which the monitor may be in, must not create or adopt threads meanwhile (it may fork).
  * Handles still held stay valid for kthread_put(), and answer -ESRCH or what is known of an ended thread.
  */
 KTHREAD_API int kthread_fini(void);

@@ -170,6 +170,14 @@ static int resolve(const struct kthread_config *given, struct kt_config *config)
 
 /* ---- start and end -------------------------------------------------------------------------------------------- */
 
+static void quiet_rooms(size_t count)
+{
+	while (count-- > 0) {
+		if (kt_rooms[count]->quiet)
+			kt_rooms[count]->quiet();
+	}
+}
+
 static void stop_rooms(size_t count)
 {
 	while (count-- > 0) {
@@ -278,6 +286,9 @@ int kt_library_fini(void)
 		return -EDEADLK;
 	if (atomic_load_explicit(&state, memory_order_acquire) == FORKED)
 		return -ECHILD;
+	/* The log function may be running in a thread that is waited for here, and may fork, which takes the lock. */
+	if (atomic_load_explicit(&state, memory_order_acquire) == UP)
+		quiet_rooms(rooms());
 	kt_lock(&lock);
 	if (atomic_load_explicit(&state, memory_order_relaxed) == UP) {
 		stop_rooms(rooms());

@@ -25,6 +25,7 @@ struct kt_room {
 	const char *name;
 	int (*start)(void);         /* 0 or -errno; a failure stops the rooms that had started, last first */
 	int (*watch)(void);         /* before the first thread is placed; 0 or -errno */
+	void (*quiet)(void);        /* before stop, with no lock held: wait for the room's own threads to end */
 	void (*stop)(void);         /* undo start and watch; also after a failed watch */
 	void (*fork_prepare)(void); /* take the room's locks: last room first, so in lock order */
 	void (*fork_parent)(void);  /* release them */

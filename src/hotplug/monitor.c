@@ -142,7 +142,8 @@ static int monitor_fn(void *data)
 {
 	renew_watches(data);
 	look(data, KT_DOUBT_NONE, false); /* what changed between the first view and the first watch */
-	while (!kthread_should_stop())
+	/* nobody: a child that the log function has forked came back from it, and is no monitor */
+	while (kthread_self() && !kthread_should_stop())
 		turn(data);
 	return 0;
 }
@@ -169,6 +170,13 @@ static int open_source(bool wanted, int (*open_it)(void), const char *what)
 	if (wanted && fd < 0)
 		kt_log(LOG_WARNING, "no %s: %s; changes are found by polling only", what, strerror(-fd));
 	return fd < 0 ? -1 : fd;
+}
+
+/* The handle stays: a fork() may come at any moment. */
+static void quiet(void)
+{
+	if (monitor.thread)
+		kthread_stop(kthread_get(monitor.thread));
 }
 
 static void stop_monitor(void)
@@ -226,6 +234,7 @@ const struct kt_room kt_hotplug_room = {
     .name = "hotplug",
     .start = kt_transition_start,
     .watch = watch,
+    .quiet = quiet,
     .stop = stop,
     .fork_prepare = kt_transition_fork_prepare,
     .fork_parent = kt_transition_fork_parent,

@@ -200,6 +200,65 @@ static void fork__during_looks_creations_and_adoptions(void **state)
 	sim_stop();
 }
 
+static struct {
+	struct kthread_completion inside;
+	atomic_bool ending, done;
+	bool child_returns; /* from the log function, and so into the library */
+	int status;
+} forker;
+
+/* When such a child ends, its parent's stacks, which hold pointers, are not there. */
+static atomic_bool leaks_are_none;
+
+int __lsan_is_turned_off(void);
+int __lsan_is_turned_off(void)
+{
+	return atomic_load(&leaks_are_none);
+}
+
+/* In the monitor, while kthread_fini() waits for it. */
+static void forks(int level, const char *message, void *arg)
+{
+	pid_t pid;
+
+	if (gettid() == logged.main || atomic_exchange(&forker.done, true))
+		return;
+	kthread_complete(&forker.inside);
+	AWAIT(atomic_load(&forker.ending));
+	await_settled(logged.main);
+	pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		if (!forker.child_returns)
+			_exit(kthread_rescan() == -ECHILD ? 7 : 1);
+		atomic_store(&leaks_are_none, true);
+		return;
+	}
+	CHECK(waitpid(pid, &forker.status, 0) == pid);
+}
+
+static void kthread_fini__log_function_forks(void **state)
+{
+	for (int returns = 0; returns < 2; returns++) {
+		struct kthread_config config = sim_config();
+
+		memset(&forker, 0, sizeof(forker));
+		forker.child_returns = returns;
+		logged.main = gettid();
+		config.log = forks;
+		config.poll_ms = 1;
+		sim_start(&config);
+		kthread_stop(kthread_run(obedient, NULL, "starts the monitor"));
+		sim_remove("sys/devices/system/cpu"); /* which is news */
+		AWAIT_DONE(&forker.inside);
+		atomic_store(&forker.ending, true);
+		sim_stop();
+		/* the monitor was the child's only thread: with it, the child ends */
+		assert_true(WIFEXITED(forker.status));
+		assert_int_equal(WEXITSTATUS(forker.status), returns ? 0 : 7);
+	}
+}
+
 /* ---- the end ----------------------------------------------------------------------------------------------------- */
 
 static void kthread_fini__somebody_is_left(void **state)
@@ -244,6 +303,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(log_function__calls_the_library),
 	    cmocka_unit_test(fork__during_looks_creations_and_adoptions),
+	    cmocka_unit_test(kthread_fini__log_function_forks),
 	    cmocka_unit_test(kthread_fini__somebody_is_left),
 	    cmocka_unit_test(kthread_init__many_lives),
 	};

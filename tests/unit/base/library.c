@@ -99,10 +99,34 @@ static void child_d(void)
 #endif
 }
 
-static const struct kt_room a = {"a", start_a, watch_a, stop_a, prepare_a, parent_a, child_a};
+/* A thread of the room's own that forks, as the log function may. */
+static void *forks(void *arg)
+{
+	const pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(0);
+	assert_true(pid > 0 && waitpid(pid, NULL, 0) == pid);
+	return NULL;
+}
+
+static bool has_a_thread; /* that ends while "d" is made quiet */
+
+static void quiet_d(void)
+{
+	pthread_t thread;
+
+	if (!has_a_thread)
+		return;
+	step("quiet d");
+	assert_int_equal(pthread_create(&thread, NULL, forks, NULL), 0);
+	pthread_join(thread, NULL);
+}
+
+static const struct kt_room a = {"a", start_a, watch_a, NULL, stop_a, prepare_a, parent_a, child_a};
 static const struct kt_room b = {.name = "b", .start = start_b, .stop = stop_b};
 static const struct kt_room c = {.name = "c"};
-static const struct kt_room d = {"d", start_d, watch_d, stop_d, prepare_d, parent_d, child_d};
+static const struct kt_room d = {"d", start_d, watch_d, quiet_d, stop_d, prepare_d, parent_d, child_d};
 
 const struct kt_room *const kt_rooms[] = {&a, &b, &c, &d, NULL};
 
@@ -150,6 +174,19 @@ static void kt_library_init__rooms_start_in_order_and_stop_in_reverse(void **sta
 	assert_string_equal(done, "start a;start b;start d;stop d;stop b;stop a;");
 	assert_int_equal(kt_library_fini(), 0); /* it is not up */
 	assert_string_equal(done, "start a;start b;start d;stop d;stop b;stop a;");
+}
+
+static void kt_library_fini__room_is_made_quiet_under_no_lock(void **state)
+{
+	assert_int_equal(kt_library_init(NULL), 0);
+	done[0] = '\0';
+	has_a_thread = true;
+	assert_int_equal(kt_library_fini(), 0);
+	assert_string_equal(done, "quiet d;prepare d;prepare a;parent a;parent d;stop d;stop b;stop a;");
+	done[0] = '\0';
+	assert_int_equal(kt_library_fini(), 0); /* it is not up */
+	assert_string_equal(done, "");
+	has_a_thread = false;
 }
 
 static void kt_library_init__a_room_fails_those_before_it_stop(void **state)
@@ -492,6 +529,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    CASE(kt_library_init__rooms_start_in_order_and_stop_in_reverse),
+	    CASE(kt_library_fini__room_is_made_quiet_under_no_lock),
 	    CASE(kt_library_init__a_room_fails_those_before_it_stop),
 	    CASE(kt_library_watch__starts_the_library_and_watches_once),
 	    CASE(kt_library_watch__a_room_fails),

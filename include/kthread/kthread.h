@@ -8,7 +8,8 @@
  *  - Times are CLOCK_MONOTONIC nanoseconds. Masks are (size_t setsize in bytes, cpu_set_t *), as in sched_setaffinity(2).
  *  - Unless a comment says otherwise a function may be called from any thread at any time, but not from a signal handler
  *    and not while another thread is inside kthread_fini().
- *  - A function that needs the library starts it with the defaults (kthread_init(NULL)) if that has not been done.
+ *  - A function that needs the library starts it with the defaults (kthread_init(NULL)) if that has not been done; not
+ *    from the log function (-EDEADLK).
  *  - In the child of a fork() every function answers -ECHILD (pointer functions: NULL with errno ECHILD; bool functions:
  *    false) until kthread_init() starts the library anew there. kthread_put() and friends still give up references.
  */

@@ -52,7 +52,8 @@ struct kthread_config {
  * line each, unless config->log is set.
  *
  * The log function is called with no lock of the library's held, from whichever thread met the matter; it may call
- * the library.
+ * the library. While that is down, because a start has failed or it has ended, no call from there starts it with the
+ * defaults: -EDEADLK.
  *
  * 0; -EALREADY already up; -EINVAL a malformed value (logged, with the value), a size below the first version's, or a
  * housekeeping list without a usable CPU; -E2BIG unknown fields are set; -ENOMEM.

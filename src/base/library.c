@@ -256,6 +256,8 @@ int kt_library_up(void)
 		return 0;
 	if (now == FORKED)
 		return -ECHILD;
+	if (kt_log_inside()) /* of a start that has failed, or of the end */
+		return -EDEADLK;
 	error = kt_library_init(NULL);
 	return error == -EALREADY ? 0 : error;
 }

@@ -38,7 +38,8 @@ extern const struct kt_room *const kt_rooms[];
 /* Grows by one in each forked child; a handle of an older epoch is of a thread that does not exist here. */
 extern _Atomic unsigned int kt_epoch;
 
-/* Start the library with the defaults if it is not up. 0 or -errno (-ECHILD in a forked child). */
+/* Start the library with the defaults if it is not up. 0 or -errno (-ECHILD in a forked child, -EDEADLK if it would be
+ * from the log function). */
 int kt_library_up(void);
 /* The same, and start the watch (the monitor) if it has not been. */
 int kt_library_watch(void);

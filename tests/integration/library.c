@@ -410,6 +410,33 @@ static void kthread_fini__from_the_log_function(void **state)
 	assert_int_equal(fini_from_log, -EDEADLK);
 }
 
+static int errors_from_log[3];
+
+static void calls_there(int level, const char *message, void *arg)
+{
+	(void)level;
+	(void)message;
+	(void)arg;
+	errors_from_log[0] = kthread_rescan();
+	errno = 0;
+	errors_from_log[1] = kthread_create(result_only, NULL, "from the log") ? 0 : -errno;
+	errors_from_log[2] = kthread_setsize() == 0 ? -EDEADLK : 0;
+}
+
+/* What the configuration forbids is not started without it by a log function that looks around. */
+static void kthread_init__failed_and_its_log_function_calls(void **state)
+{
+	struct kthread_config config = KTHREAD_CONFIG_INIT;
+
+	config.log = calls_there;
+	config.housekeeping = "nonsense";
+	memset(errors_from_log, 0, sizeof(errors_from_log));
+	assert_int_equal(kthread_init(&config), -EINVAL);
+	for (size_t i = 0; i < 3; i++)
+		assert_int_equal(errors_from_log[i], -EDEADLK);
+	assert_int_equal(kthread_init(NULL), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -428,6 +455,7 @@ int main(void)
 	    cmocka_unit_test_teardown(kthread_init__config_beats_environment, down),
 	    cmocka_unit_test_teardown(log__may_call_the_library, down),
 	    cmocka_unit_test_teardown(kthread_fini__from_the_log_function, down),
+	    cmocka_unit_test_teardown(kthread_init__failed_and_its_log_function_calls, down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,7 +16,7 @@ void kt_event_fd_notify(struct kthread *k)
 
 	if (fd < 0)
 		return;
-	/* read() and write() are cancellation points; to wake, to stop, to wait are none */
+	/* read(), write() and close() are cancellation points; to wake, to stop, to wait are none */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 	eventfd_write(fd, 1); /* a full counter is readable already */
 	pthread_setcancelstate(cancel_state, NULL);
@@ -32,6 +32,17 @@ void kt_event_fd_drain(struct kthread *k)
 		return;
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 	eventfd_read(fd, &count);
+	pthread_setcancelstate(cancel_state, NULL);
+}
+
+void kt_event_fd_close(int fd)
+{
+	int cancel_state;
+
+	if (fd < 0)
+		return;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+	close(fd);
 	pthread_setcancelstate(cancel_state, NULL);
 }
 
@@ -52,7 +63,7 @@ int kthread_event_fd(struct kthread *k)
 		return -errno;
 	if (!atomic_compare_exchange_strong_explicit(&k->event_fd, &none, fd, memory_order_seq_cst,
 	                                             memory_order_acquire)) {
-		close(fd);
+		kt_event_fd_close(fd);
 		return none;
 	}
 	if (atomic_load_explicit(&k->word, memory_order_seq_cst) & (W_TOKEN | W_STOP | W_PARK_ANY))

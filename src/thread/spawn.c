@@ -51,10 +51,7 @@ struct kthread *kt_thread_alloc(enum kt_kind kind, char *name)
 
 void kt_thread_free(struct kthread *k)
 {
-	const int fd = atomic_load_explicit(&k->event_fd, memory_order_relaxed);
-
-	if (fd >= 0)
-		close(fd);
+	kt_event_fd_close(atomic_load_explicit(&k->event_fd, memory_order_relaxed));
 	free(k);
 }
 

@@ -134,6 +134,7 @@ void kt_thread_parked(struct kthread *k);
 void kt_thread_roused(struct kthread *k, unsigned int before);
 void kt_event_fd_notify(struct kthread *k);
 void kt_event_fd_drain(struct kthread *k);
+void kt_event_fd_close(int fd); /* -1: nothing */
 
 /*
  * How long to try before a sleep: both sides awake on two CPUs meet within the pauses, on one CPU within the yields, and

@@ -73,10 +73,32 @@ static void stops(void *data)
 
 static void kthread_stop__cancelled(void **state)
 {
-	struct kthread *k = kthread_run(obedient, AS_DATA(5), "stopped");
+	struct kthread *k;
 
-	await_waiting(k);
-	assert_survives(stops, k);
+	for (int has_fd = 0; has_fd < 2; has_fd++) {
+		k = kthread_run(obedient, AS_DATA(5), "stopped");
+		await_waiting(k);
+		if (has_fd)
+			assert_true(kthread_event_fd(k) >= 0);
+		assert_survives(stops, k);
+	}
+}
+
+static void puts_the_last(void *data)
+{
+	kthread_put(data);
+}
+
+static void kthread_put__cancelled(void **state)
+{
+	struct kthread *k = kthread_run(obedient, AS_DATA(5), "put");
+	const int fds = open_fds();
+
+	assert_true(kthread_event_fd(k) >= 0);
+	kthread_get(k);
+	kthread_stop(k);
+	assert_survives(puts_the_last, k);
+	assert_int_equal(open_fds(), fds);
 }
 
 static void parks(void *data)
@@ -118,9 +140,9 @@ static void kthread_rescan__cancelled(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(kthread_cpus__cancelled),   cmocka_unit_test(kthread_create__cancelled),
-	    cmocka_unit_test(kthread_stop__cancelled),   cmocka_unit_test(kthread_park__cancelled),
-	    cmocka_unit_test(kthread_rescan__cancelled),
+	    cmocka_unit_test(kthread_cpus__cancelled), cmocka_unit_test(kthread_create__cancelled),
+	    cmocka_unit_test(kthread_stop__cancelled), cmocka_unit_test(kthread_put__cancelled),
+	    cmocka_unit_test(kthread_park__cancelled), cmocka_unit_test(kthread_rescan__cancelled),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, fini_finds_nothing);

@@ -53,11 +53,11 @@ int kthread_event_fd(struct kthread *k)
 
 	if (fd)
 		return fd;
+	if (kt_word(&k->word) & W_EXITED)
+		return -ESRCH;
 	fd = atomic_load_explicit(&k->event_fd, memory_order_acquire);
 	if (fd >= 0)
 		return fd;
-	if (kt_word(&k->word) & W_EXITED)
-		return -ESRCH;
 	fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (fd < 0)
 		return -errno;

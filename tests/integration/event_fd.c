@@ -265,11 +265,15 @@ static void kthread_event_fd__placement_does_not_make_it_readable(void **state)
 
 static void kthread_event_fd__has_ended(void **state)
 {
-	struct kthread *k = kthread_get(kthread_create(waits_for_go, NULL, "ended"));
+	for (int has_one = 0; has_one < 2; has_one++) {
+		struct kthread *k = kthread_get(kthread_create(waits_for_go, NULL, "ended"));
 
-	assert_int_equal(kthread_stop(k), -EINTR);
-	assert_int_equal(kthread_event_fd(k), -ESRCH);
-	kthread_put(k);
+		if (has_one)
+			assert_true(kthread_event_fd(k) >= 0);
+		assert_int_equal(kthread_stop(k), -EINTR);
+		assert_int_equal(kthread_event_fd(k), -ESRCH);
+		kthread_put(k);
+	}
 	assert_int_equal(kthread_event_fd(NULL), -EINVAL);
 }
 

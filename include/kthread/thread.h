@@ -115,7 +115,9 @@ KTHREAD_API void kthread_put(struct kthread *k);
  * pthread_exit(NULL) does. Source: kthread_exit(). */
 KTHREAD_API KTHREAD_NORETURN void kthread_exit(int result);
 /* Self: the same, and complete done (may be NULL) as the very last thing, when nothing of the caller's code can run in
- * this thread any more, so that a plugin may be unloaded after the wait. Source: kthread_complete_and_exit(). */
+ * this thread any more but destructors of its thread-specific data (pthread_key_create(), thread_local). So a plugin
+ * that has none may be unloaded after the wait; one that has waits by kthread_stop(), whose first call for a thread
+ * returns after them. Source: kthread_complete_and_exit(). */
 KTHREAD_API KTHREAD_NORETURN void kthread_complete_and_exit(struct kthread_completion *done, int result);
 
 /*
@@ -203,7 +205,7 @@ KTHREAD_API int kthread_unadopt(struct kthread *k);
 #define KTHREAD_WORD_STOP 0x1u
 #define KTHREAD_WORD_PARK 0x6u
 
-extern __thread const uint32_t *kthread_current_word __attribute__((tls_model("initial-exec"))) KTHREAD_API;
+extern __thread const uint32_t *kthread_current_word __attribute__((__tls_model__("initial-exec"))) KTHREAD_API;
 /* Private: the slow path of a true answer, which records that the thread has been told. Returns true. */
 KTHREAD_API bool kthread_noticed(uint32_t asked);
 
@@ -213,7 +215,7 @@ KTHREAD_API bool kthread_should_stop_or_park(void);
 
 #ifndef KTHREAD_NO_INLINE
 /* "extern inline" in the GNU sense: used where it is called, never the source of a symbol. */
-#define KTHREAD_INLINE extern inline __attribute__((gnu_inline, always_inline))
+#define KTHREAD_INLINE extern __inline__ __attribute__((__gnu_inline__, __always_inline__))
 
 KTHREAD_INLINE bool kthread_should_stop(void)
 {

@@ -343,6 +343,5 @@ static void after_fork_in_child(void)
 		atomic_store_explicit(&state, FORKED, memory_order_relaxed);
 	}
 	atomic_store_explicit(&watching, false, memory_order_relaxed);
-	kt_locks_forked();
 	kt_unlock(&lock);
 }

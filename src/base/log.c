@@ -161,8 +161,3 @@ void kt_unlock(pthread_mutex_t *mutex)
 	pthread_mutex_unlock(mutex);
 	kt_log_release();
 }
-
-void kt_locks_forked(void)
-{
-	holding.locks = 1;
-}

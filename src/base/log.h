@@ -33,8 +33,5 @@ void kt_log_give(struct kt_kept *kept); /* while the calling thread holds */
 
 void kt_lock(pthread_mutex_t *mutex);
 void kt_unlock(pthread_mutex_t *mutex);
-/* In the child of a fork(), where rooms make their locks anew instead of releasing them: the calling thread holds just
- * one of the library's locks any more. */
-void kt_locks_forked(void);
 
 #endif

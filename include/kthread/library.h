@@ -75,8 +75,9 @@ KTHREAD_API int kthread_fini(void);
 /*
  * Look at the machine again now (sysfs, cgroup files), and re-place what has to move. Returns once the resulting view
  * has been applied to every managed thread. What every source of events only asks for.
- * 0; -ENOMEM (the old view stays); -EDEADLK from the log function, in the callback of a hotplug step, and with
- * kthread_cpus_read_lock() held.
+ * 0, also if the kernel refuses some thread's mask: kthread_info() tells of it, and a later look tries again. -ENOMEM (the
+ * old view stays); -EDEADLK from the log function, in the callback of a hotplug step, and with kthread_cpus_read_lock()
+ * held.
  */
 KTHREAD_API int kthread_rescan(void);
 

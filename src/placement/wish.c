@@ -136,7 +136,7 @@ int kthread_affine_reset(struct kthread *k)
 	return error ? error : kt_place_wish(k, &wish);
 }
 
-/* The CPU of the flag; -1 if it is not set, -errno - 1 never: k has been checked. */
+/* The CPU of the flag; -1 if it is not set. k has been checked. */
 static int flagged_cpu(const struct kthread *k)
 {
 	int cpu = -1;

@@ -62,7 +62,7 @@ struct kthread_info {
 	uint64_t reaffines;     /* how often its mask was given to the kernel after its start */
 	uint64_t refusals;      /* how often the kernel refused it */
 	uint64_t wakes;         /* waits that have ended by a wake */
-	uint64_t parks;
+	uint64_t parks;         /* how often it became parked, whoever asked */
 };
 
 /* 0; -EINVAL (NULL, or info->size below the first version's); -ECHILD. */

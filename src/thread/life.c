@@ -224,10 +224,10 @@ int kthread_park(struct kthread *k)
 		else
 			after |= W_TOKEN;
 	} while (!kt_word_change(&k->word, &before, after));
-	if (after & W_PARKED) {
+	if (after & ~before & W_PARKED)
 		atomic_fetch_add_explicit(&k->parks, 1, memory_order_relaxed);
+	if (after & W_PARKED)
 		return 0;
-	}
 	kt_thread_roused(k, before & W_SLEEPING);
 	kt_event_fd_notify(k);
 	kt_standstill_asked();
@@ -275,6 +275,8 @@ void kt_thread_park_for_cpu(struct kthread *k)
 		else if (before & W_STARTED && !(before & W_PARKED))
 			after |= W_TOKEN;
 	} while (!kt_word_change(&k->word, &before, after));
+	if (after & ~before & W_PARKED)
+		atomic_fetch_add_explicit(&k->parks, 1, memory_order_relaxed);
 	if (after & W_PARKED)
 		return;
 	kt_thread_roused(k, before & W_SLEEPING);

@@ -133,11 +133,13 @@ static void play(const enum event order[EVENTS], int (*fn)(void *data))
 	struct kthread *k = kthread_create(fn, &subject, "percpu/3");
 	bool parked = false;
 	bool away = false;
+	unsigned int parks = 0;
 
 	assert_int_equal(kthread_set_per_cpu(k, 3), 0);
 	kthread_wake(k);
 	assert_true(fn != busy || (assert_moves(&subject), true));
 	for (int i = 0; i < EVENTS; i++) {
+		parks += !parked && !away && (order[i] == PARK || order[i] == OFF);
 		switch (order[i]) {
 		case PARK:
 			assert_int_equal(kthread_park(k), 0);
@@ -164,6 +166,8 @@ static void play(const enum event order[EVENTS], int (*fn)(void *data))
 		else
 			AWAIT(state_of(k) == KTHREAD_WAITING);
 		assert_placed(k, KTHREAD_WISH_PER_CPU, MINE);
+		AWAIT(sim_info(k).parks >= parks);          /* counted a moment after it is granted */
+		assert_int_equal(sim_info(k).parks, parks); /* a second reason is no second park */
 	}
 	assert_int_equal(kthread_stop(k), 9);
 }

@@ -116,6 +116,7 @@ static bool settle(struct kt_place *place, const struct kt_group *group, bool su
 	struct kthread *k = place->thread;
 	const bool per_cpu = group->wish.kind == KTHREAD_WISH_PER_CPU;
 	bool settled = true;
+	bool noticed = true;
 
 	if (group->broken) {
 		/* One that parked before its CPU went does not run elsewhere: it only waits. */
@@ -124,7 +125,7 @@ static bool settle(struct kt_place *place, const struct kt_group *group, bool su
 			kt_thread_set_broken(k, true);
 		}
 		if (per_cpu)
-			kt_thread_park_for_cpu(k);
+			noticed = kt_thread_park_for_cpu(k);
 	} else if (kt_place_leaves(place)) {
 		kt_thread_park_for_cpu(k);
 	}
@@ -150,7 +151,7 @@ static bool settle(struct kt_place *place, const struct kt_group *group, bool su
 	}
 	if (group->broken ? !kt_place_parks(place) : !kt_place_leaves(place))
 		kt_thread_unpark_for_cpu(k);
-	return settled;
+	return settled && noticed;
 }
 
 /* ---- all threads ------------------------------------------------------------------------------------------------ */

@@ -261,14 +261,17 @@ void kthread_unpark(struct kthread *k)
 	unpark(k, W_PARK);
 }
 
-void kt_thread_park_for_cpu(struct kthread *k)
+bool kt_thread_park_for_cpu(struct kthread *k)
 {
 	unsigned int before = kt_word(&k->word);
 	unsigned int after;
 
 	do {
-		if (before & (W_STOP | W_EXITED | W_PARK_CPU))
-			return;
+		if (before & (W_STOP | W_EXITED))
+			return true;
+		after = before;
+		if (before & W_PARK_CPU) /* asked already */
+			break;
 		after = kt_word_untold(before) | W_PARK_CPU;
 		if (before & W_IN_PLACE)
 			after |= W_PARKED;
@@ -278,12 +281,16 @@ void kt_thread_park_for_cpu(struct kthread *k)
 	if (after & ~before & W_PARKED)
 		atomic_fetch_add_explicit(&k->parks, 1, memory_order_relaxed);
 	if (after & W_PARKED)
-		return;
-	kt_thread_roused(k, before & W_SLEEPING);
-	kt_event_fd_notify(k);
-	kt_standstill_asked();
-	if (k->interrupt_signal)
-		kt_interrupt_send(k);
+		return true;
+	if (after != before) {
+		kt_thread_roused(k, before & W_SLEEPING);
+		kt_event_fd_notify(k);
+		kt_standstill_asked();
+	}
+	if (!k->interrupt_signal || after & W_TOLD_PARK || !(after & W_STARTED))
+		return true;
+	kt_interrupt_send(k);
+	return false;
 }
 
 bool kt_thread_parked_for_cpu(const struct kthread *k)

@@ -111,7 +111,8 @@ static inline int kt_handle_alive(const struct kthread *k)
 }
 
 /* Placement's requests to a thread. Any thread; they do not wait. */
-void kt_thread_park_for_cpu(struct kthread *k);   /* unless it has been asked to stop */
+/* Unless it has been asked to stop. False: ask again soon, its KTHREAD_INTERRUPT signal may have come too early. */
+bool kt_thread_park_for_cpu(struct kthread *k);
 void kt_thread_unpark_for_cpu(struct kthread *k); /* leaves a park that kthread_park() asked for */
 /* It has parked because of that (and nothing is said of other reasons), or will before its function is entered. */
 bool kt_thread_parked_for_cpu(const struct kthread *k);

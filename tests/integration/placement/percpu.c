@@ -3,6 +3,8 @@
  * The per-CPU flag: parked while the CPU is away, whatever else is asked of the thread meanwhile. And
  * kthread_bound_should_stop(), the same for threads that look for themselves.
  */
+#include <poll.h>
+
 #include "sim.h"
 
 struct subject {
@@ -184,6 +186,48 @@ static void per_cpu__park_and_hotplug_in_every_order(void **state)
 		play(orders[i], busy);
 		play(orders[i], sleeps_in_place);
 	}
+	sim_stop();
+}
+
+enum { LOST_SIGNALS = 5 };
+
+/* As if each of these signals had come just before the system call. */
+static int loses_signals(void *data)
+{
+	struct subject *subject = data;
+
+	for (int i = 0; i < LOST_SIGNALS; i++) {
+		CHECK(poll(NULL, 0, -1) == -1 && errno == EINTR);
+		atomic_fetch_add(&subject->turns, 1);
+	}
+	return busy(data);
+}
+
+static void per_cpu__interrupted_until_it_has_noticed(void **state)
+{
+	struct kthread_config config = sim_config();
+	struct kthread_attr attr = KTHREAD_ATTR_INIT;
+	struct subject subject = {0};
+	struct kthread *k;
+
+	sim_tree("numa");
+	sim_put("proc/self/cgroup", "0::/pod\n");
+	sim_put("sys/fs/cgroup/pod/cpuset.cpus", "0-7\n");
+	sim_put("sys/fs/cgroup/pod/cpuset.cpus.effective", "0-7\n");
+	config.inotify = true; /* one event, and no poll */
+	sim_start(&config);
+	attr.flags = KTHREAD_INTERRUPT;
+	k = kthread_create_attr(&attr, loses_signals, &subject, "percpu/3");
+	assert_non_null(k);
+	assert_int_equal(kthread_set_per_cpu(k, 3), 0);
+	sim_calm();
+	kthread_wake(k);
+	await_settled(kthread_tid(k));
+	sim_put("sys/fs/cgroup/pod/cpuset.cpus.effective", "0-2\n");
+	sim_put("sys/fs/cgroup/pod/cpuset.cpus", "0-2\n");
+	AWAIT(state_of(k) == KTHREAD_PARKED);
+	assert_true(atomic_load(&subject.turns) >= LOST_SIGNALS);
+	assert_int_equal(kthread_stop(k), 9);
 	sim_stop();
 }
 
@@ -405,6 +449,7 @@ int main(void)
 	    cmocka_unit_test(per_cpu__parked_while_its_cpu_is_away),
 	    cmocka_unit_test(kthread_unpark__while_the_cpu_is_away_leaves_it_parked),
 	    cmocka_unit_test(per_cpu__park_and_hotplug_in_every_order),
+	    cmocka_unit_test(per_cpu__interrupted_until_it_has_noticed),
 	    cmocka_unit_test(kthread_stop__while_its_cpu_is_away),
 	    cmocka_unit_test(per_cpu__never_woken_while_its_cpu_is_away),
 	    cmocka_unit_test(kthread_set_per_cpu__cleared_it_is_bound_as_ever),

@@ -32,7 +32,8 @@ static int prepare_given(int number)
 
 	if (number < 1 || number > SIGRTMAX || sigaction(number, NULL, &now) != 0)
 		return -EINVAL;
-	if (!(now.sa_flags & SA_SIGINFO) && (now.sa_handler == SIG_DFL || now.sa_handler == SIG_IGN))
+	/* SA_SIGINFO or not: it makes no handler of these */
+	if (now.sa_handler == SIG_DFL || now.sa_handler == SIG_IGN)
 		return install(number);
 	return now.sa_flags & SA_RESTART ? -EINVAL : number;
 }
@@ -43,7 +44,7 @@ static int choose(void)
 	struct sigaction now;
 
 	for (int number = SIGRTMAX; number >= SIGRTMIN; number--) {
-		if (sigaction(number, NULL, &now) == 0 && !(now.sa_flags & SA_SIGINFO) && now.sa_handler == SIG_DFL)
+		if (sigaction(number, NULL, &now) == 0 && now.sa_handler == SIG_DFL)
 			return install(number);
 	}
 	return -EBUSY;

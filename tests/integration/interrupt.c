@@ -321,11 +321,11 @@ static void kthread_create_attr__given_signal_without_a_handler_gets_an_empty_on
 {
 	void (*const before[])(int) = {SIG_DFL, SIG_IGN};
 
-	for (size_t i = 0; i < 2; i++) {
+	for (size_t i = 0; i < 4; i++) {
 		struct subject subject = {.how = PAUSE};
 		struct kthread *k;
 
-		set_handler(SIGUSR2, before[i], 0);
+		set_handler(SIGUSR2, before[i / 2], i % 2 ? SA_SIGINFO : 0);
 		k = interruptible(blocks_until_stopped, &subject, SIGUSR2);
 		assert_non_null(k);
 		assert_true(handler_of(SIGUSR2) != SIG_DFL && handler_of(SIGUSR2) != SIG_IGN);
@@ -442,7 +442,7 @@ static void kthread_create_attr__no_signal_is_free(void **state)
 	errno = 0;
 	assert_null(interruptible(result_only, NULL, 0));
 	assert_int_equal(errno, EBUSY);
-	set_handler(SIGRTMIN + 3, SIG_DFL, 0);
+	set_handler(SIGRTMIN + 3, SIG_DFL, SA_SIGINFO);
 	assert_int_equal(signal_of(0), SIGRTMIN + 3);
 	for (int number = SIGRTMIN; number <= SIGRTMAX; number++) {
 		if (number != SIGRTMIN + 3)

@@ -39,6 +39,15 @@ static inline struct timespec kt_timespec(uint64_t ns)
 	return (struct timespec){.tv_sec = (time_t)(ns / KT_NS_PER_S), .tv_nsec = (long)(ns % KT_NS_PER_S)};
 }
 
+/* With a time_t wider than long, the old call would read another struct timespec than ours. */
+#ifndef SYS_futex_time64
+#define KT_SYS_FUTEX SYS_futex
+#elif !defined(SYS_futex)
+#define KT_SYS_FUTEX SYS_futex_time64
+#else
+#define KT_SYS_FUTEX (sizeof(time_t) > sizeof(long) ? SYS_futex_time64 : SYS_futex)
+#endif
+
 /*
  * Sleep while *word == expected, until woken with one of bits, or the deadline. May come back early. -ETIMEDOUT or 0.
  * The kernel reads the word itself: the caller must have seen `expected` there, and loops.
@@ -47,7 +56,7 @@ static inline int kt_futex_wait(atomic_uint *word, unsigned int expected, uint32
 {
 	const struct timespec until = kt_timespec(deadline);
 
-	if (syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected, deadline == KT_NEVER ? NULL : &until, NULL,
+	if (syscall(KT_SYS_FUTEX, word, FUTEX_WAIT_BITSET_PRIVATE, expected, deadline == KT_NEVER ? NULL : &until, NULL,
 	            bits) != 0 &&
 	    errno == ETIMEDOUT)
 		return -ETIMEDOUT;
@@ -56,7 +65,7 @@ static inline int kt_futex_wait(atomic_uint *word, unsigned int expected, uint32
 
 static inline void kt_futex_wake(atomic_uint *word, int count, uint32_t bits)
 {
-	syscall(SYS_futex, word, FUTEX_WAKE_BITSET_PRIVATE, count, NULL, NULL, bits);
+	syscall(KT_SYS_FUTEX, word, FUTEX_WAKE_BITSET_PRIVATE, count, NULL, NULL, bits);
 }
 
 #define KT_FUTEX_ALL FUTEX_BITSET_MATCH_ANY

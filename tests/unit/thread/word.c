@@ -168,7 +168,7 @@ long __wrap_syscall(long number, ...)
 	(void)va_arg(args, void *);
 	bits = va_arg(args, uint32_t);
 	va_end(args);
-	if (me < 0 || number != SYS_futex)
+	if (me < 0 || number != KT_SYS_FUTEX)
 		return __real_syscall(number, word, op, value, timeout, NULL, bits);
 	if (op == FUTEX_WAIT_BITSET_PRIVATE)
 		return model_wait(word, value, bits, timeout != NULL);

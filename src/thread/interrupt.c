@@ -66,8 +66,11 @@ int kt_interrupt_prepare(int wanted)
 
 void kt_interrupt_restore(void)
 {
+	struct sigaction now;
+
 	kt_lock(&kt_registry_lock);
-	if (chosen)
+	/* unless the application has taken it over meanwhile */
+	if (chosen && sigaction(chosen, NULL, &now) == 0 && now.sa_handler == nothing)
 		signal(chosen, SIG_DFL);
 	chosen = 0;
 	kt_unlock(&kt_registry_lock);

@@ -405,6 +405,16 @@ static void kthread_fini__gives_the_signal_back(void **state)
 	assert_true(handler_of(own) == SIG_DFL);
 }
 
+static void kthread_fini__leaves_a_signal_that_was_taken_over(void **state)
+{
+	const int own = signal_of(0);
+
+	set_handler(own, count_signal, 0);
+	assert_int_equal(kthread_fini(), 0);
+	assert_true(handler_of(own) == count_signal);
+	set_handler(own, SIG_DFL, 0);
+}
+
 /* Under valgrind the last one is valgrind's. */
 static bool last_is_ours(void)
 {
@@ -465,6 +475,7 @@ int main(void)
 	    cmocka_unit_test(kthread_create_attr__restarting_handler_is_refused),
 	    cmocka_unit_test(kthread_create_attr__one_signal_is_open),
 	    cmocka_unit_test(kthread_fini__gives_the_signal_back),
+	    cmocka_unit_test(kthread_fini__leaves_a_signal_that_was_taken_over),
 	    cmocka_unit_test(kthread_create_attr__foreign_handlers_are_kept),
 	    cmocka_unit_test(kthread_create_attr__no_signal_is_free),
 	};

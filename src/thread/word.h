@@ -31,8 +31,7 @@ enum {
 	W_PLACE_SELF = 0x2000, /* set by placement: nobody else may set its mask, it has to do that itself */
 	W_EXITED = 0x4000,     /* the result is there; no code of the user's runs any more, but key destructors */
 	W_REAPED = 0x8000,     /* somebody has taken on pthread_join() or pthread_detach() */
-	W_TOLD_PAST =
-	    0x10000, /* about a park that has been taken back: by the next one, which it has not been told of */
+	W_TOLD_PAST = 0x10000, /* about a park that was taken back before the one it is asked for now */
 	W_PARK_ANY = W_PARK | W_PARK_CPU,
 	W_TOLD_ANY = W_TOLD_PARK | W_TOLD_PAST /* if fn returns now, that is its way to park */
 };

@@ -45,6 +45,7 @@ static _Thread_local struct reader me __attribute__((tls_model("initial-exec")))
 static _Thread_local struct {
 	unsigned int depth; /* of read locks and transitions */
 	enum listing listing;
+	bool in_transition;
 } mine __attribute__((tls_model("initial-exec")));
 
 /* ---- who reads -------------------------------------------------------------------------------------------------- */
@@ -243,6 +244,12 @@ static int begin(bool wait)
 	}
 }
 
+static void take_part(bool now)
+{
+	mine.in_transition = now;
+	mine.depth = now;
+}
+
 /* Messages are kept until the end, because the log function may call what -EDEADLK would be the answer to here; and the
  * thread is not cancelled: a transition half done would stay so. */
 static int begin_holding(bool wait)
@@ -254,7 +261,7 @@ static int begin_holding(bool wait)
 	if (error)
 		kt_log_release();
 	else
-		mine.depth = 1;
+		take_part(true);
 	return error;
 }
 
@@ -270,22 +277,22 @@ int kt_transition_try(void)
 
 void kt_transition_end(void)
 {
-	mine.depth = 0;
+	take_part(false);
 	wake_all(1);
 	kt_log_release();
 }
 
 void kt_transition_join(void)
 {
-	mine.depth++;
 	kt_log_hold();
+	take_part(true);
 }
 
 void kt_transition_leave(struct kt_kept *ret_messages)
 {
 	kt_log_take(ret_messages);
+	take_part(false);
 	kt_log_release();
-	mine.depth--;
 }
 
 void kt_standstill_asked(void)
@@ -312,6 +319,10 @@ void kt_standstill_fork_parent(void)
 /* Nobody reads here but perhaps the caller, and a transition of the parent's is not ours. */
 void kt_standstill_fork_child(void)
 {
+	if (mine.in_transition) { /* a callback has forked */
+		take_part(false);
+		kt_log_release();
+	}
 	LIST_INIT(&readers);
 	if (mine.listing == LISTED)
 		LIST_INSERT_HEAD(&readers, &me, link);

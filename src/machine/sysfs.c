@@ -28,16 +28,16 @@ static int read_list(const char *name, char *text, size_t size, size_t setsize, 
 	return kt_cpulist_read(text, setsize * CHAR_BIT, setsize, set);
 }
 
-/* The N of a name cpuN; -1 for cpufreq, cpuidle and the like. */
-static long cpu_number(const char *name)
+long kt_sysfs_number(const char *name, const char *prefix)
 {
+	const size_t length = strlen(prefix);
 	char *end;
 	long number;
 
-	if (strncmp(name, "cpu", 3) != 0 || name[3] < '0' || name[3] > '9')
+	if (strncmp(name, prefix, length) != 0 || name[length] < '0' || name[length] > '9')
 		return -1;
 	errno = 0;
-	number = strtol(name + 3, &end, 10);
+	number = strtol(name + length, &end, 10);
 	return *end || errno || number > INT_MAX ? -1 : number;
 }
 
@@ -68,7 +68,7 @@ static int scan_directories(bool online, size_t setsize, cpu_set_t *set)
 	if (!dir)
 		return -errno;
 	while ((entry = readdir(dir))) {
-		const long cpu = cpu_number(entry->d_name);
+		const long cpu = kt_sysfs_number(entry->d_name, "cpu");
 
 		if (cpu < 0 || (size_t)cpu / CHAR_BIT >= setsize || (online && !says_online(cpu)))
 			continue;

@@ -28,5 +28,7 @@ int kt_sysfs_nohz_full(char *text, size_t size, size_t setsize, cpu_set_t *set);
 /* Set the CPU online or offline. 0; -EPERM also where the CPU has no such file, because it cannot go; -EBUSY and others
  * of the kernel's. */
 int kt_sysfs_write_online(unsigned int cpu, bool online);
+/* The N of a directory's entry prefixN; -1 for any other, as cpufreq is for "cpu". Pure. */
+long kt_sysfs_number(const char *name, const char *prefix);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "machine/topology.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <hwloc.h>
 #include <limits.h>
@@ -12,7 +13,9 @@
 #include "base/log.h"
 #include "machine/cpumask.h"
 #include "machine/file.h"
+#include "machine/sysfs.h"
 
+#define NODE_DIR "/sys/devices/system/node"
 #define NO_NODE (-1) /* KTHREAD_NO_NODE */
 
 struct node {
@@ -146,10 +149,83 @@ static int load(hwloc_topology_t *ret)
 	return 0;
 }
 
-static void add_bitmap(size_t setsize, cpu_set_t *set, hwloc_const_bitmap_t bitmap)
+/* Is every online CPU that sysfs tells of in the topology? */
+static bool has_every_cpu(hwloc_topology_t topology, const struct kt_view *view)
 {
-	for (int cpu = hwloc_bitmap_first(bitmap); cpu >= 0; cpu = hwloc_bitmap_next(bitmap, cpu))
-		kt_cpus_add(setsize, set, (unsigned int)cpu);
+	hwloc_const_bitmap_t cpus = hwloc_topology_get_topology_cpuset(topology);
+	const cpu_set_t *online = view->set[KT_ONLINE];
+
+	for (int cpu = kt_cpus_next(view->setsize, online, 0); cpu >= 0;
+	     cpu = kt_cpus_next(view->setsize, online, (unsigned int)cpu + 1)) {
+		if (!hwloc_bitmap_isset(cpus, (unsigned int)cpu) &&
+		    kt_file_exists("/sys/devices/system/cpu/cpu%d/topology", cpu))
+			return false;
+	}
+	return true;
+}
+
+/* Not there, or not for us, is an answer: hwloc has found the same. Out of descriptors is none. */
+static bool is_answer(int error)
+{
+	return error == ENOENT || error == ENOTDIR || error == EACCES || error == EPERM;
+}
+
+/* Are the CPUs that sysfs has on this node on it in the topology? cpus is scratch. */
+static bool has_node(hwloc_topology_t topology, const struct kt_view *view, int number, hwloc_bitmap_t cpus)
+{
+	static char text[32 * 1024]; /* guarded by the lock; 9 bytes for each 32 CPUs */
+	const ssize_t length = kt_file_read(text, sizeof(text), NODE_DIR "/node%d/cpumap", number);
+	const hwloc_obj_t node = hwloc_get_numanode_obj_by_os_index(topology, (unsigned int)number);
+
+	if (length < 0)
+		return is_answer((int)-length) || kt_file_garbled((int)length);
+	text[strcspn(text, "\n")] = '\0';
+	if (hwloc_bitmap_sscanf(cpus, text) != 0)
+		return true; /* garbled: no better the next time */
+	hwloc_bitmap_and(cpus, cpus, hwloc_topology_get_topology_cpuset(topology));
+	for (int cpu = hwloc_bitmap_first(cpus); cpu >= 0; cpu = hwloc_bitmap_next(cpus, cpu)) {
+		if (kt_cpus_test(view->setsize, view->set[KT_ONLINE], (unsigned int)cpu) &&
+		    (!node || !hwloc_bitmap_isset(node->cpuset, (unsigned int)cpu)))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * hwloc's load succeeds whatever it could not open, with a part of the machine or one that it makes up. Only what sysfs
+ * confirms is to be kept. CPUs that came since the view are for the next one: they may be half there.
+ */
+static bool is_confirmed(hwloc_topology_t topology, const struct kt_view *view)
+{
+	hwloc_bitmap_t cpus;
+	struct dirent *entry;
+	char path[PATH_MAX];
+	bool good = true;
+	DIR *dir;
+
+	if (!has_every_cpu(topology, view) || kt_path(path, NODE_DIR) != 0)
+		return false;
+	dir = opendir(path);
+	if (!dir)
+		return is_answer(errno);
+	cpus = hwloc_bitmap_alloc();
+	while (cpus && good && (errno = 0, entry = readdir(dir))) {
+		const long number = kt_sysfs_number(entry->d_name, "node");
+
+		good = number < 0 || has_node(topology, view, (int)number, cpus);
+	}
+	good = cpus && good && errno == 0;
+	hwloc_bitmap_free(cpus);
+	closedir(dir);
+	return good;
+}
+
+static void add_bitmap(size_t setsize, cpu_set_t *set, hwloc_const_bitmap_t bitmap, const cpu_set_t *within)
+{
+	for (int cpu = hwloc_bitmap_first(bitmap); cpu >= 0; cpu = hwloc_bitmap_next(bitmap, cpu)) {
+		if (kt_cpus_test(setsize, within, (unsigned int)cpu))
+			kt_cpus_add(setsize, set, (unsigned int)cpu);
+	}
 }
 
 /* Nodes that the machine has now, and those it had: a node's CPUs and memory may all be offline for a while. */
@@ -170,18 +246,19 @@ static struct table *merge(hwloc_topology_t topology, struct table *old, const s
 	if (!new)
 		goto out;
 	i = 0;
+	add_bitmap(view->setsize, new->loaded, hwloc_topology_get_topology_cpuset(topology), view->set[KT_ONLINE]);
 	hwloc_bitmap_foreach_begin(number, numbers) const struct node *before = find_node(old, number);
 	struct node *node = &new->node[i++];
 
 	node->number = number;
-	/* An online CPU is where it is now; an offline one where it was seen last. */
+	/* A CPU that was read is where it is now; any other where it was seen last. */
 	if (before) {
-		kt_cpus_andnot(view->setsize, node->cpus, before->cpus, view->set[KT_ONLINE]);
+		kt_cpus_andnot(view->setsize, node->cpus, before->cpus, new->loaded);
 		kt_cpus_and(view->setsize, node->cpus, node->cpus, view->set[KT_PRESENT]);
 	}
 	object = hwloc_get_numanode_obj_by_os_index(topology, (unsigned int)number);
 	if (object)
-		add_bitmap(view->setsize, node->cpus, object->cpuset);
+		add_bitmap(view->setsize, node->cpus, object->cpuset, new->loaded);
 	hwloc_bitmap_foreach_end();
 	kt_cpus_copy(view->setsize, new->loaded, view->set[KT_ONLINE]);
 out:
@@ -189,7 +266,7 @@ out:
 	return new;
 }
 
-/* 0; -ENOMEM; -EIO nothing to be read (logged once). The table stays as it is then. */
+/* 0; -ENOMEM; -EIO not to be read, or not whole (logged once). The table stays as it is then. */
 static int read_machine(const struct kt_view *view)
 {
 	hwloc_topology_t topology = NULL;
@@ -197,13 +274,15 @@ static int read_machine(const struct kt_view *view)
 	int error = sysfs_has_topology(view) ? load(&topology) : -EIO;
 
 	if (!error) {
-		new = merge(topology, table, view);
+		error = is_confirmed(topology, view) ? 0 : -EIO;
+		if (!error) {
+			new = merge(topology, table, view);
+			error = new ? 0 : -ENOMEM;
+		}
 		hwloc_topology_destroy(topology);
-		if (!new)
-			error = -ENOMEM;
 	}
 	if (error == -EIO && !said)
-		kt_log(LOG_WARNING, "the machine's topology cannot be read: no node is known");
+		kt_log(LOG_WARNING, "the machine's topology cannot be read: no %snode is known", table ? "new " : "");
 	said = error == -EIO;
 	if (error)
 		return error;
@@ -315,7 +394,7 @@ static bool tables_differ(const struct table *a, const struct table *b)
 	return false;
 }
 
-/* Read anew and compare. A failure leaves the old table, and is tried again at the next view. */
+/* Read anew and compare. A failure leaves the old table, and is tried again at the next look. */
 static bool read_again(const struct kt_view *view)
 {
 	struct table *old = table_new(table->count, table->setsize);

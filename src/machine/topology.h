@@ -15,8 +15,9 @@ int kt_topology_node_exists(int node);
 int kt_topology_node_cpus(const struct kt_view *view, int node, cpu_set_t *set);
 /* Node of a possible cpu; -1 (KTHREAD_NO_NODE) unknown; -ENOMEM. */
 int kt_topology_cpu_node(const struct kt_view *view, unsigned int cpu);
-/* A new view has come: load again if it has an online CPU whose node is not known; forget CPUs no longer present.
- * Nothing if nobody has asked for a node yet. True if a node's CPUs have changed. */
+/* After each look, as a reading that failed is tried again: load again if the view has an online CPU whose node is not
+ * known; forget CPUs no longer present. Nothing if nobody has asked for a node yet. True if a node's CPUs have changed:
+ * the wishes for nodes have to be decided anew. */
 bool kt_topology_renew(const struct kt_view *view);
 
 /* The room ends: forget all of it. And the room's topology lock, for fork(). */

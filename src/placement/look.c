@@ -37,8 +37,7 @@ int kt_placement_look(enum kt_doubt doubt, const cpu_set_t *touched, bool *ret_s
 
 	kt_lock(&kt_look_lock);
 	error = kt_view_renew(&changed);
-	if (changed)
-		renew_topology();
+	changed |= renew_topology();
 	place_error = kt_place_all(doubt, touched, changed, KTHREAD_REASON_CPUS, ret_settled);
 	kt_unlock(&kt_look_lock);
 	return error ? error : place_error;

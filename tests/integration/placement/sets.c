@@ -3,6 +3,8 @@
  * The sets themselves under threads of every wish: cpusets (v2 and v1) that shrink, move and grow together with
  * hotplug, the mask the process was started with, and housekeeping. Views and their generations.
  */
+#include <sys/resource.h>
+
 #include "sim.h"
 
 /* One thread of each wish; all are checked after each step. */
@@ -458,6 +460,48 @@ static void kthread_node_cpus__remember_those_seen(void **state)
 	sim_stop();
 }
 
+/* A CPU of a node comes while there are descriptors for its list and none for the topology: found by the next look,
+ * though the view has not changed since. */
+static void kthread_affine_node__a_cpu_comes_without_descriptors(void **state)
+{
+	struct rlimit limit;
+	struct rlimit few;
+	struct kthread *k;
+	int lowest;
+
+	sim_tree("numa");
+	sim_remove("sys/devices/system/cpu/cpu3/topology");
+	sim_put("sys/devices/system/node/node1/cpumap", "00000004\n");
+	sim_online(0xf7);
+	sim_start(NULL);
+	k = kthread_create_on_node(obedient, NULL, 1, "node/1");
+	assert_non_null(k);
+	sim_calm();
+	assert_int_equal(sim_mask(k, KTHREAD_MASK_EFFECTIVE), 0x04);
+
+	sim_put("sys/devices/system/cpu/cpu3/topology/core_id", "3\n");
+	sim_put("sys/devices/system/cpu/cpu3/topology/thread_siblings", "00000008\n");
+	sim_put("sys/devices/system/node/node1/cpumap", "0000000c\n");
+	sim_online(0xff);
+	getrlimit(RLIMIT_NOFILE, &limit);
+	few = limit;
+	lowest = dup(0);
+	close(lowest);
+	few.rlim_cur = (rlim_t)lowest + 1;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	assert_int_equal(kthread_rescan(), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(sim_cpus(KTHREAD_CPUS_ONLINE), 0xff);
+	assert_int_equal(sim_mask(k, KTHREAD_MASK_EFFECTIVE), 0x04);
+	assert_int_equal(kthread_cpu_node(3), KTHREAD_NO_NODE);
+
+	assert_int_equal(kthread_rescan(), 0);
+	assert_int_equal(sim_mask(k, KTHREAD_MASK_EFFECTIVE), 0x0c);
+	assert_int_equal(kthread_cpu_node(3), 1);
+	kthread_stop(k);
+	sim_stop();
+}
+
 /* On 4096 CPUs: one of each, far beyond a cpu_set_t. */
 static void placement__of_4096_cpus(void **state)
 {
@@ -509,6 +553,7 @@ int main(void)
 	    cmocka_unit_test(kthread_init__bad_housekeeping),
 	    cmocka_unit_test(kthread_cpus__look_anew_before_the_first_thread),
 	    cmocka_unit_test(kthread_node_cpus__remember_those_seen),
+	    cmocka_unit_test(kthread_affine_node__a_cpu_comes_without_descriptors),
 	    cmocka_unit_test(placement__of_4096_cpus),
 	};
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <hwloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -175,20 +176,146 @@ static void topology__no_memory_at_each_allocation(void **state)
 	assert_int_equal(n, 3);
 }
 
+/* Leave so many descriptors; -1: all of them again. */
+static void leave_descriptors(int count)
+{
+	static rlim_t before;
+	struct rlimit limit;
+	const int lowest = count >= 0 ? dup(0) : -1;
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	if (count >= 0)
+		before = limit.rlim_cur;
+	limit.rlim_cur = count >= 0 ? (rlim_t)(lowest + count) : before;
+	if (lowest >= 0)
+		close(lowest);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+/* So many are left while hwloc reads; -1: all. */
+static int hwloc_has = -1;
+
+int __real_hwloc_topology_load(hwloc_topology_t topology);
+
+int __wrap_hwloc_topology_load(hwloc_topology_t topology)
+{
+	int result;
+
+	if (hwloc_has < 0)
+		return __real_hwloc_topology_load(topology);
+	leave_descriptors(hwloc_has);
+	result = __real_hwloc_topology_load(topology);
+	leave_descriptors(-1);
+	return result;
+}
+
+static int node_of(unsigned int cpu)
+{
+	struct kt_view *view = kt_view_get();
+	const int node = kt_topology_cpu_node(view, cpu);
+
+	kt_view_put(view);
+	return node;
+}
+
+/* hwloc then makes a machine up: it is not taken for the real one, now or later. */
+static void topology__no_descriptors_is_not_known(void **state)
+{
+	int unknown = 0;
+
+	for (int count = 0; count < 8; count++) {
+		for (int only_hwloc = 0; only_hwloc < 2; only_hwloc++) {
+			int first, last;
+
+			assert_int_equal(room_start(root, NULL), 0);
+			if (only_hwloc)
+				hwloc_has = count;
+			else
+				leave_descriptors(count);
+			first = node_of(0);
+			last = node_of(7);
+			if (only_hwloc)
+				hwloc_has = -1;
+			else
+				leave_descriptors(-1);
+			assert_true((first == 0 && last == 1) || (first == -1 && last == -1));
+			assert_int_equal(log_has("topology cannot be read"), first == -1);
+			unknown += first == -1;
+			assert_int_equal(node_of(0), 0);
+			assert_int_equal(node_of(7), 1);
+			assert_int_equal(kt_topology_node_exists(2), -EINVAL);
+			room_stop();
+		}
+	}
+	assert_in_range(unknown, 2, 14);
+}
+
+static bool renew_topology(void)
+{
+	struct kt_view *view = kt_view_get();
+	const bool changed = kt_topology_renew(view);
+
+	kt_view_put(view);
+	return changed;
+}
+
+/* CPU 3 comes while nothing can be read: what is known stays, and the next look finds it. */
+static void topology__no_descriptors_keeps_what_is_known(void **state)
+{
+	for (int count = 0; count < 2; count++) {
+		assert_int_equal(room_start(root, NULL), 0);
+		assert_int_equal(node_of(3), -1);
+		tree_machine("cgroup2");
+		tree_put("sys/devices/system/cpu/online", "0-7\n");
+		tree_put("sys/devices/system/cpu/cpu3/online", "1\n");
+		tree_put("sys/devices/system/cpu/cpu3/topology/core_id", "3\n");
+		tree_put("sys/devices/system/cpu/cpu3/topology/thread_siblings", "00000008\n");
+		tree_put("sys/devices/system/node/node0/cpumap", "0000000f\n");
+		assert_true(room_renew());
+		hwloc_has = count;
+		assert_false(renew_topology());
+		hwloc_has = -1;
+		for (unsigned int cpu = 0; cpu < 8; cpu++)
+			assert_int_equal(node_of(cpu), cpu == 3 ? -1 : cpu >= 4);
+		assert_true(renew_topology());
+		for (unsigned int cpu = 0; cpu < 8; cpu++)
+			assert_int_equal(node_of(cpu), cpu >= 4);
+		assert_false(renew_topology());
+		room_stop();
+		tree_delete("sys/devices/system/cpu/cpu3/topology");
+		tree_machine("cgroup2");
+	}
+}
+
+/* CPU 6 has gone, and the view does not say so yet, when CPU 3 makes us read again. */
+static void topology__a_cpu_that_just_went_keeps_its_node(void **state)
+{
+	assert_int_equal(room_start(root, NULL), 0);
+	assert_int_equal(node_of(6), 1);
+	tree_put("sys/devices/system/cpu/online", "0-7\n");
+	tree_put("sys/devices/system/cpu/cpu3/online", "1\n");
+	tree_put("sys/devices/system/cpu/cpu3/topology/core_id", "3\n");
+	tree_put("sys/devices/system/cpu/cpu3/topology/thread_siblings", "00000008\n");
+	tree_put("sys/devices/system/node/node0/cpumap", "0000000f\n");
+	assert_true(room_renew());
+	tree_put("sys/devices/system/cpu/cpu6/online", "0\n");
+	tree_delete("sys/devices/system/cpu/cpu6/topology");
+	tree_put("sys/devices/system/node/node1/cpumap", "000000b0\n");
+	assert_true(renew_topology());
+	assert_int_equal(node_of(3), 0);
+	assert_int_equal(node_of(6), 1);
+	room_stop();
+}
+
 /* No descriptor left: nothing can be read, so everything stays. */
 static void renew__no_descriptors_keeps_the_view(void **state)
 {
-	struct rlimit limit, none;
-
 	assert_int_equal(room_start(root, NULL), 0);
-	getrlimit(RLIMIT_NOFILE, &limit);
-	none = limit;
-	none.rlim_cur = 3;
-	setrlimit(RLIMIT_NOFILE, &none);
+	leave_descriptors(0);
 	assert_int_equal(kt_cpuset_watch_open(), -EMFILE);
 	assert_int_equal(kt_uevents_open(), -EMFILE);
 	assert_false(room_renew());
-	setrlimit(RLIMIT_NOFILE, &limit);
+	leave_descriptors(-1);
 	assert_set(KT_USABLE, "2,4-5");
 	assert_int_equal(view_generation(), 1);
 	assert_true(log_count(LOG_WARNING) > 0);
@@ -254,6 +381,9 @@ int main(void)
 	    CASE(renew__no_descriptors_keeps_the_view),
 	    CASE(present__not_ours_to_read),
 	    CASE(start__present_not_ours_to_read_and_the_rest_is),
+	    CASE(topology__no_descriptors_is_not_known),
+	    CASE(topology__no_descriptors_keeps_what_is_known),
+	    CASE(topology__a_cpu_that_just_went_keeps_its_node),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -52,7 +52,8 @@ enum kthread_mask { KTHREAD_MASK_WISH, KTHREAD_MASK_EFFECTIVE, KTHREAD_MASK_ACTU
  * one without a wish, every possible CPU. The actual mask is the kernel's Cpus_allowed (offline CPUs included); with
  * simulate, the mask that was recorded last.
  * 0; -EINVAL (setsize below kthread_setsize(), whatever is in the set; unknown which; NULL); -ESRCH it has ended;
- * -ECHILD; -ENOMEM.
+ * -ECHILD; -ENOMEM; for the actual mask also what reading the thread's status in /proc returned (-EMFILE, -ENFILE;
+ * -ENOENT, -EACCES without a /proc of ours), or -EIO: the mask is not in it.
  */
 KTHREAD_API int kthread_get_mask(const struct kthread *k, enum kthread_mask which, size_t setsize, cpu_set_t *set);
 KTHREAD_API bool kthread_is_broken(const struct kthread *k);

@@ -187,7 +187,9 @@ KTHREAD_API pid_t kthread_tid(const struct kthread *k);
  * Bring the calling foreign thread, or another thread of this process, under the care of placement (not life). It
  * starts without a wish, so on the housekeeping CPUs; give it another place with the calls of <kthread/placement.h>. A thread that ends while adopted is noticed; its
  * handle then answers -ESRCH, and still has to be given up. NULL with errno: EINVAL, EALREADY (the thread is managed
- * already), ESRCH (no such thread in this process), ENOMEM, ECHILD.
+ * already), ESRCH (no such thread in this process), ENOMEM, ECHILD, what reading the thread's files in /proc returned
+ * (EMFILE, ENFILE; ENOENT, EACCES without a /proc of ours; EIO: not to be understood), or what starting the library
+ * returned.
  */
 KTHREAD_API struct kthread *kthread_adopt(const char *namefmt, ...) KTHREAD_PRINTF(1, 2);
 KTHREAD_API struct kthread *kthread_adopt_tid(pid_t tid, const char *namefmt, ...) KTHREAD_PRINTF(2, 3);

@@ -20,11 +20,9 @@
  */
 static char recorded[KT_START_LIST];
 
-/*
- * The field's line into list[0..size), NUL behind it. False if it is not there whole. The lines before it may be of any
- * length (Groups:), so it is looked for piece by piece; the end of a piece is kept, as the name may be cut there.
- */
-static bool read_field(int fd, char *list, size_t size)
+/* The lines before it may be of any length (Groups:), so it is looked for piece by piece; the end of a piece is kept, as
+ * the name may be cut there. */
+int kt_status_cpus(int fd, char *list, size_t size)
 {
 	size_t length = 0;
 	ssize_t got;
@@ -35,7 +33,7 @@ static bool read_field(int fd, char *list, size_t size)
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got < 0)
-			return false;
+			return -errno;
 		length += (size_t)got;
 		list[length] = '\0';
 		field = strstr(list, "\n" FIELD);
@@ -45,7 +43,7 @@ static bool read_field(int fd, char *list, size_t size)
 				*end = '\0';
 				field += sizeof("\n" FIELD) - 1;
 				memmove(list, field, (size_t)(end - field) + 1);
-				return true;
+				return 0;
 			}
 		} else if (length > sizeof(FIELD)) {
 			field = list + length - sizeof(FIELD);
@@ -55,9 +53,9 @@ static bool read_field(int fd, char *list, size_t size)
 		length -= (size_t)(field - list);
 		memmove(list, field, length);
 		if (length == size - 1)
-			return false;
+			return -EIO;
 	}
-	return false;
+	return -EIO;
 }
 
 /*
@@ -70,7 +68,7 @@ __attribute__((constructor)) static void record_start_mask(void)
 	const int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
 
 	if (fd >= 0) {
-		if (!read_field(fd, recorded, sizeof(recorded)))
+		if (kt_status_cpus(fd, recorded, sizeof(recorded)) != 0)
 			recorded[0] = '\0';
 		close(fd);
 	}

@@ -17,4 +17,10 @@ int kt_start_mask(char *text, size_t size, size_t setsize, cpu_set_t *set);
 
 #define KT_START_LIST 16384
 
+/*
+ * The Cpus_allowed_list of an open status file of /proc, however long that is, as text. size holds the field's line.
+ * ERRORS: -errno of read(2); -EIO it is not there, or not whole. The list is scribbled on then.
+ */
+int kt_status_cpus(int fd, char *list, size_t size);
+
 #endif

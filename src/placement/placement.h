@@ -89,9 +89,10 @@ int kt_place_all(enum kt_doubt doubt, const cpu_set_t *touched, bool view_change
 extern const struct kt_thread_hooks kt_placement_hooks;
 void kt_adopted_released(struct kthread *k);
 
-/* The kernel's Cpus_allowed of a thread of this process, offline CPUs included. 0, -ESRCH, -EIO. */
+/* The kernel's Cpus_allowed of a thread of this process, offline CPUs included. 0; -ESRCH; -ENOMEM; -errno of open(2) and
+ * read(2), -ENOENT without a /proc; -EIO it is not there. */
 int kt_actual_mask(pid_t tid, size_t setsize, cpu_set_t *set);
-/* When a thread of this process started, in clock ticks since boot. 0, -ESRCH, -EIO. */
+/* When a thread of this process started, in clock ticks since boot. The same errors. */
 int kt_thread_start_time(pid_t tid, uint64_t *ret);
 
 /* A caller's mask as a wish's mask: view->setsize bytes, to be freed. NULL and errno: EINVAL (empty, or a CPU that is

@@ -3,6 +3,7 @@
  * On this machine and its kernel: threads run where they are bound, what the kernel says is what we say, and what
  * somebody else has done to a mask is put right. Needs two CPUs.
  */
+#include <grp.h>
 #include <pthread.h>
 
 #include "sim.h"
@@ -232,6 +233,97 @@ static void kthread_housekeeping_set__moves_the_monitor_too(void **state)
 	assert_int_equal(kthread_fini(), 0);
 }
 
+/* The mask stands behind a line of any length: of all groups that a process can have. In a child. */
+static int with_many_groups(void *arg)
+{
+	const size_t count = 65536;
+	gid_t *groups = calloc(count, sizeof(*groups));
+	struct kthread *k;
+
+	for (size_t i = 0; i < count; i++)
+		groups[i] = (gid_t)(1000000000u + i);
+	if (setgroups(count, groups) != 0)
+		return 77;
+	free(groups);
+	k = kthread_run_on_cpu(obedient, NULL, 1, "bound/%u");
+	EXPECT(k);
+	AWAIT(state_of(k) == KTHREAD_WAITING);
+	EXPECT(sim_mask(k, KTHREAD_MASK_ACTUAL) == 2);
+	EXPECT(kthread_stop(k) == 0);
+	k = kthread_adopt("adopted"); /* the mask to be given back */
+	EXPECT(k);
+	EXPECT(kthread_unadopt(k) == 0);
+	return kthread_fini();
+}
+
+struct sleeper {
+	pid_t tid;
+	struct kthread_completion ready, end;
+};
+
+static void *sleeps(void *arg)
+{
+	struct sleeper *sleeper = arg;
+
+	sleeper->tid = gettid();
+	kthread_complete(&sleeper->ready);
+	AWAIT_DONE(&sleeper->end);
+	return NULL;
+}
+
+/* A thread that /proc does not show any more, as there is none, has not ended. In a child. */
+static int without_proc(void *arg)
+{
+	struct sleeper sleeper;
+	struct kthread *adopted;
+	pthread_t thread;
+	struct kthread *k;
+	cpu_set_t set;
+
+	kthread_init_completion(&sleeper.ready);
+	kthread_init_completion(&sleeper.end);
+	EXPECT(pthread_create(&thread, NULL, sleeps, &sleeper) == 0);
+	AWAIT_DONE(&sleeper.ready);
+	adopted = kthread_adopt_tid(sleeper.tid, "adopted");
+	EXPECT(adopted);
+	k = kthread_run_on_cpu(obedient, NULL, 1, "bound/%u");
+	EXPECT(k);
+	AWAIT(state_of(k) == KTHREAD_WAITING);
+	if (chroot("/sys") != 0)
+		return 77;
+	EXPECT(kthread_get_mask(k, KTHREAD_MASK_ACTUAL, sizeof(set), &set) == -ENOENT);
+	EXPECT(kthread_bind(adopted, 1) == 0);
+	EXPECT(sim_kernel_mask(kthread_tid(adopted)) == 2);
+	EXPECT(!kthread_adopt("me") && errno == ENOENT);
+	EXPECT(kthread_unadopt(adopted) == 0);
+	kthread_complete(&sleeper.end);
+	pthread_join(thread, NULL);
+	EXPECT(kthread_stop(k) == 0);
+	return kthread_fini();
+}
+
+static void in_a_child(int (*fn)(void *arg))
+{
+	int result;
+
+	START(0);
+	assert_int_equal(kthread_fini(), 0);
+	result = in_child(fn, NULL);
+	if (result == 77)
+		skip(); /* not root */
+	assert_int_equal(result, 0);
+}
+
+static void actual__behind_65536_groups(void **state)
+{
+	in_a_child(with_many_groups);
+}
+
+static void actual__without_proc(void **state)
+{
+	in_a_child(without_proc);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -242,6 +334,8 @@ int main(void)
 	    cmocka_unit_test(per_cpu__rebound_before_it_is_unparked),
 	    cmocka_unit_test(kthread_create__the_creators_pin_is_not_inherited),
 	    cmocka_unit_test(kthread_housekeeping_set__moves_the_monitor_too),
+	    cmocka_unit_test(actual__behind_65536_groups),
+	    cmocka_unit_test(actual__without_proc),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, fini_finds_nothing);

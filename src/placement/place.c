@@ -61,12 +61,13 @@ static bool kernel_agrees(const struct kt_place *place, const cpu_set_t *mask, s
  */
 static void note_refusal(struct kt_place *place, int error)
 {
-	static atomic_int logged;
+	static atomic_ullong logged; /* a bit per errno; what a filter may return beyond 63 shares one */
+	const unsigned long long kind = 1ull << error % 64;
 
 	place->refusals++;
 	if (error == EINVAL && place->last_error != EINVAL)
 		return;
-	if (atomic_exchange_explicit(&logged, error, memory_order_relaxed) != error)
+	if (!(atomic_fetch_or_explicit(&logged, kind, memory_order_relaxed) & kind))
 		kt_log(LOG_WARNING, "%s: the kernel refuses its CPU mask: %s", place->thread->name, strerror(error));
 }
 

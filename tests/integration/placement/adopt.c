@@ -13,8 +13,9 @@
 int __real_kt_thread_start_time(pid_t tid, uint64_t *ret);
 int __real_sched_setaffinity(pid_t tid, size_t setsize, const cpu_set_t *set);
 
-static atomic_int reused;     /* a tid that is another thread's by now */
-static atomic_int refused;    /* masks to refuse with EINVAL */
+static atomic_int reused;  /* a tid that is another thread's by now */
+static atomic_int refused; /* masks to refuse */
+static atomic_int refusal = EINVAL;
 static atomic_int unreadable; /* errno: /proc cannot be read now */
 
 int __wrap_kt_thread_start_time(pid_t tid, uint64_t *ret)
@@ -30,7 +31,7 @@ int __wrap_sched_setaffinity(pid_t tid, size_t setsize, const cpu_set_t *set)
 {
 	if (atomic_load(&refused) > 0) {
 		atomic_fetch_sub(&refused, 1);
-		errno = EINVAL;
+		errno = atomic_load(&refusal);
 		return -1;
 	}
 	return __real_sched_setaffinity(tid, setsize, set);
@@ -415,6 +416,30 @@ static void adopted__while_others_look(void **state)
 	assert_int_equal(kthread_fini(), 0);
 }
 
+/* However they take turns. */
+static void refused__is_logged_once_per_kind(void **state)
+{
+	const int before = sim_logged("refuses its CPU mask");
+	struct kthread *k;
+
+	start();
+	k = kthread_adopt("itself");
+	assert_non_null(k);
+	sim_calm();
+	for (unsigned int i = 0; i < 6; i++) {
+		atomic_store(&refusal, i % 2 ? EPERM : EACCES);
+		atomic_store(&refused, 1);
+		assert_int_equal(kthread_bind(k, i / 2 % 2), 0);
+		assert_int_equal(atomic_load(&refused), 0);
+		assert_int_equal(sim_info(k).last_error, i % 2 ? EPERM : EACCES);
+	}
+	atomic_store(&refusal, EINVAL);
+	assert_int_equal(sim_logged("refuses its CPU mask"), before + 2);
+	assert_int_equal(sim_info(k).refusals, 6);
+	assert_int_equal(kthread_unadopt(k), 0);
+	assert_int_equal(kthread_fini(), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -429,6 +454,7 @@ int main(void)
 	    cmocka_unit_test(adopted__itself_and_ends),
 	    cmocka_unit_test(adopted__itself_and_unadopted_by_another),
 	    cmocka_unit_test(adopted__while_others_look),
+	    cmocka_unit_test(refused__is_logged_once_per_kind),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, fini_finds_nothing);

@@ -149,7 +149,8 @@ KTHREAD_API void kthread_parkme(void);
 /*
  * Self, for bound threads: if every CPU of the thread's wish has gone, or the thread finds itself on another CPU, wait
  * here (as if parked: kthread_park() is granted) until it can run in its place again, or is stopped. Then as
- * kthread_should_stop(). For others: just that. Source: P. Zijlstra's 2012 proposal for per-CPU threads.
+ * kthread_should_stop(). For others: just that. Where the kernel refuses the thread the mask of a place that is usable
+ * (a sandbox; kthread_info() tells), it is not held up. Source: P. Zijlstra's 2012 proposal for per-CPU threads.
  */
 KTHREAD_API bool kthread_bound_should_stop(void);
 

@@ -39,6 +39,9 @@ struct kt_place {
 	struct kt_group *group;
 	TAILQ_ENTRY(kt_place) link;
 	uint64_t round;
+	/* Of a bound kthread that finds itself elsewhere, and only its own: when to look at the machine again. */
+	uint64_t look_at;
+	uint64_t look_wait_ns;
 	/* Of adopted threads. */
 	cpu_set_t *came_with;  /* NULL = not known */
 	uint64_t thread_start; /* tells the thread from a later one with its tid */

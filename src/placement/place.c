@@ -15,6 +15,8 @@
 #include "placement/placement.h"
 #include "thread/standstill.h"
 
+#define LOOK_WAIT_NS (10 * KT_NS_PER_MS)
+
 /* ---- one thread (its place's lock is held) ---------------------------------------------------------------------- */
 
 /* 0, "the calling thread", where that is so: a sandbox may allow nothing else. */
@@ -449,6 +451,30 @@ static bool runs_elsewhere(struct kthread *k, bool *ret_bound)
 	return elsewhere;
 }
 
+/*
+ * What the kernel refused, it most likely refuses again: then look more and more rarely, as the monitor does, not at
+ * each turn. Where it does not refuse, a thread that is elsewhere has been moved just now: always worth a look.
+ */
+static bool may_look(struct kt_place *place)
+{
+	const uint64_t now = kt_now();
+	bool refused;
+
+	kt_lock(&place->lock);
+	refused = place->last_error && !(kt_word(&place->thread->word) & W_PLACE_SELF);
+	kt_unlock(&place->lock);
+	if (!refused)
+		place->look_wait_ns = 0;
+	else if (now < place->look_at)
+		return false;
+	if (place->look_wait_ns == 0)
+		place->look_wait_ns = LOOK_WAIT_NS;
+	else if (place->look_wait_ns < KT_NS_PER_S)
+		place->look_wait_ns *= 2;
+	place->look_at = now + place->look_wait_ns;
+	return true;
+}
+
 static bool hook_out_of_place(struct kthread *k)
 {
 	bool settled;
@@ -463,7 +489,7 @@ static bool hook_out_of_place(struct kthread *k)
 		return false;
 	if (kt_word(&k->word) & W_BROKEN)
 		return true;
-	if (kt_config()->simulate || !elsewhere)
+	if (kt_config()->simulate || !elsewhere || !may_look(k->place))
 		return false;
 	/* The kernel has moved us, and nobody has been told yet. */
 	if (kt_standstill_held())

@@ -12,14 +12,14 @@
 
 #include "sim.h"
 
-static int forbid_others(void)
+static int forbid(bool itself_too)
 {
 	/* 64-bit argument 0: the low half is where the machine is little-endian, the only ones we test on */
 	struct sock_filter filter[] = {
 	    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
 	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_sched_setaffinity, 0, 3),
 	    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
-	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, itself_too ? UINT32_MAX : 0, 1, 0),
 	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
 	    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
@@ -131,7 +131,52 @@ static int an_adopted_one_too(void)
 	return kthread_fini();
 }
 
-static int (*const parts[])(void) = {they_place_themselves, a_bind_is_kept, an_adopted_one_too};
+static int counts(void *data)
+{
+	atomic_ulong *turns = data;
+
+	while (!kthread_bound_should_stop())
+		atomic_fetch_add(turns, 1);
+	return 0;
+}
+
+/* Where nothing may be set at all, a thread that is not where it should be does not look at the machine at each turn. */
+static int not_even_itself(void)
+{
+	struct kthread_config config = KTHREAD_CONFIG_INIT;
+	atomic_ulong turns = 0;
+	unsigned long before;
+	struct kthread *k;
+	uint64_t refusals;
+	cpu_set_t set;
+	uint64_t then;
+
+	CPU_ZERO(&set);
+	CPU_SET(0, &set);
+	config.poll_ms = 0;
+	config.uevents = false; /* no looks but its own */
+	config.inotify = false;
+	EXPECT(kthread_init(&config) == 0);
+	EXPECT(sched_setaffinity(0, sizeof(set), &set) == 0); /* what it inherits */
+	if (forbid(true) != 0)
+		return 77;
+	k = kthread_run_on_cpu(counts, &turns, 1, "elsewhere/%u");
+	EXPECT(k);
+	AWAIT(atomic_load(&turns) > 0);
+	sim_calm();
+	EXPECT(sim_mask(k, KTHREAD_MASK_ACTUAL) == 1 && sim_mask(k, KTHREAD_MASK_EFFECTIVE) == 2);
+	then = now_ns();
+	refusals = sim_info(k).refusals;
+	before = atomic_load(&turns);
+	AWAIT(atomic_load(&turns) > before + 5000);
+	refusals = sim_info(k).refusals - refusals;
+	EXPECT(refusals <= (now_ns() - then) / (10 * MS) + 2); /* each look is refused once more */
+	EXPECT(kthread_rescan() == 0);
+	EXPECT(kthread_stop(k) == 0);
+	return kthread_fini();
+}
+
+static int (*const parts[])(void) = {they_place_themselves, a_bind_is_kept, an_adopted_one_too, not_even_itself};
 
 static int run_again(void *arg)
 {
@@ -170,15 +215,22 @@ static void sandbox__adopted(void **state)
 	part(2);
 }
 
+static void sandbox__not_even_itself(void **state)
+{
+	part(3);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(sandbox__threads_place_themselves),
 	    cmocka_unit_test(sandbox__a_bind_is_kept),
 	    cmocka_unit_test(sandbox__adopted),
+	    cmocka_unit_test(sandbox__not_even_itself),
 	};
 
 	if (argc > 1)
-		return forbid_others() == 0 ? parts[argv[1][0] - '0']() : 77;
+		return argv[1][0] == '3' || forbid(false) == 0 ? parts[argv[1][0] - '0']()
+		                                               : 77; /* it forbids by itself */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

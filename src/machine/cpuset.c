@@ -254,10 +254,14 @@ static struct lists read_granted(const struct kt_cpuset_sets *sets, struct kt_cp
 }
 
 /* No cpuset file is visible: the kernel still says whether ours is the root one, unless a namespace hides it. */
-static bool confined_unseen(char *text, size_t size)
+static void read_confined_unseen(struct kt_cpuset_news *news, char *text, size_t size)
 {
-	return kt_cgroup_outside(place.path) || (kt_file_read(text, size, "/proc/self/cpuset") > 0 && text[0] == '/' &&
-	                                         text[1] != '\n' && text[1] != '\0');
+	const ssize_t length = kt_file_read(text, size, "/proc/self/cpuset");
+
+	if (length < 0 && !kt_file_settled((int)length) && !news->granted_error)
+		news->granted_error = (int)length;
+	news->confined =
+	    kt_cgroup_outside(place.path) || (length > 0 && text[0] == '/' && text[1] != '\n' && text[1] != '\0');
 }
 
 static bool confined_by(size_t ours, bool top_has_list)
@@ -293,7 +297,7 @@ void kt_cpuset_read(const struct kt_cpuset_sets *sets, char *text, size_t size, 
 		news->granted_error = place.error;
 		if (!place.error)
 			kt_cpus_zero(sets->setsize, sets->partitions);
-		news->confined = confined_unseen(text, size);
+		read_confined_unseen(news, text, size);
 		return;
 	}
 	lists = read_granted(sets, news, text, size);
@@ -301,7 +305,7 @@ void kt_cpuset_read(const struct kt_cpuset_sets *sets, char *text, size_t size, 
 	if (news->visible || news->effective_error)
 		news->confined = confined_by(ours, lists.top);
 	else
-		news->confined = confined_unseen(text, size);
+		read_confined_unseen(news, text, size);
 	/* Recorded trees may have nothing but the result. */
 	if (news->visible && news->confined && !lists.any)
 		kt_cpus_copy(sets->setsize, sets->granted, sets->effective);

@@ -180,6 +180,11 @@ bool kt_file_exists(const char *format, ...)
 	return !error && access(path, F_OK) == 0;
 }
 
+bool kt_file_settled(int error)
+{
+	return error == -ENOENT || error == -ENOTDIR || error == -EACCES || error == -EPERM || kt_file_garbled(error);
+}
+
 bool kt_file_garbled(int error)
 {
 	return error == -EFBIG || error == -EBADMSG || error == -EINVAL || error == -ERANGE || error == -EOVERFLOW;

@@ -41,5 +41,8 @@ bool kt_file_exists(const char *format, ...) __attribute__((format(printf, 1, 2)
 
 /* True if an error of kt_file_read(), or of a parser, means "there, but not to be believed", not "not there". */
 bool kt_file_garbled(int error);
+/* True if an error is an answer, as the next try would tell the same: the file is not there, not ours to read (a sandbox
+ * grants some of them), or not to be believed. Any other, out of descriptors say, is for the next look. */
+bool kt_file_settled(int error);
 
 #endif

@@ -45,13 +45,15 @@ long kt_sysfs_number(const char *name, const char *prefix)
  * Without a list of the online CPUs, a CPU says so itself in cpuN/online. The first CPU often has no such file, as it
  * cannot go; and a CPU that is off loses its topology directory, which is what a recorded tree may show of it only.
  */
-static bool says_online(long cpu)
+static int says_online(long cpu, bool *ret)
 {
 	char text[8];
+	const ssize_t length = kt_file_read(text, sizeof(text), CPU_DIR "/cpu%ld/online", cpu);
 
-	if (kt_file_read(text, sizeof(text), CPU_DIR "/cpu%ld/online", cpu) > 0)
-		return text[0] == '1';
-	return kt_file_exists(CPU_DIR "/cpu%ld/topology", cpu);
+	if (length < 0 && !kt_file_settled((int)length))
+		return (int)length;
+	*ret = length > 0 ? text[0] == '1' : kt_file_exists(CPU_DIR "/cpu%ld/topology", cpu);
+	return 0;
 }
 
 /* The CPUs that have a directory, or the online ones of these. -ENOENT if there is none. */
@@ -60,6 +62,7 @@ static int scan_directories(bool online, size_t setsize, cpu_set_t *set)
 	char path[PATH_MAX];
 	struct dirent *entry;
 	bool any = false;
+	int error = 0;
 	DIR *dir;
 
 	if (kt_path(path, CPU_DIR) != 0)
@@ -67,18 +70,22 @@ static int scan_directories(bool online, size_t setsize, cpu_set_t *set)
 	dir = opendir(path);
 	if (!dir)
 		return -errno;
-	while ((entry = readdir(dir))) {
+	while (!error && (errno = 0, entry = readdir(dir))) {
 		const long cpu = kt_sysfs_number(entry->d_name, "cpu");
+		bool counts = cpu >= 0 && (size_t)cpu / CHAR_BIT < setsize;
 
-		if (cpu < 0 || (size_t)cpu / CHAR_BIT >= setsize || (online && !says_online(cpu)))
+		if (counts && online)
+			error = says_online(cpu, &counts);
+		if (error || !counts)
 			continue;
 		if (!any)
 			kt_cpus_zero(setsize, set);
 		kt_cpus_add(setsize, set, (unsigned int)cpu);
 		any = true;
 	}
+	error = error ? error : -errno;
 	closedir(dir);
-	return any ? 0 : -ENOENT;
+	return error || any ? error : -ENOENT;
 }
 
 struct cpuinfo {
@@ -119,32 +126,25 @@ static int read_some_cpus(const char *name, char *text, size_t size, size_t sets
 	return !error && kt_cpus_empty(setsize, set) ? -EINVAL : error;
 }
 
-/* A file that is not there, not ours to read (a sandbox grants some of them), or not to be believed, has a way round;
- * out of descriptors, say, is for the next look. */
-static bool has_way_round(int error)
-{
-	return error == -ENOENT || error == -EACCES || error == -EPERM || kt_file_garbled(error);
-}
-
 int kt_sysfs_possible(char *text, size_t size, size_t setsize, cpu_set_t *set)
 {
 	const int error = read_some_cpus("possible", text, size, setsize, set);
 
-	return has_way_round(error) ? kt_sysfs_present(text, size, setsize, set) : error;
+	return kt_file_settled(error) ? kt_sysfs_present(text, size, setsize, set) : error;
 }
 
 int kt_sysfs_present(char *text, size_t size, size_t setsize, cpu_set_t *set)
 {
 	const int error = read_some_cpus("present", text, size, setsize, set);
 
-	return has_way_round(error) ? scan_directories(false, setsize, set) : error;
+	return kt_file_settled(error) ? scan_directories(false, setsize, set) : error;
 }
 
 int kt_sysfs_online(char *text, size_t size, size_t setsize, cpu_set_t *set)
 {
 	const int error = read_some_cpus("online", text, size, setsize, set);
 
-	return has_way_round(error) ? scan_directories(true, setsize, set) : error;
+	return kt_file_settled(error) ? scan_directories(true, setsize, set) : error;
 }
 
 int kt_cpuinfo_online(char *text, size_t size, size_t setsize, cpu_set_t *set)

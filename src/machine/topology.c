@@ -164,12 +164,6 @@ static bool has_every_cpu(hwloc_topology_t topology, const struct kt_view *view)
 	return true;
 }
 
-/* Not there, or not for us, is an answer: hwloc has found the same. Out of descriptors is none. */
-static bool is_answer(int error)
-{
-	return error == ENOENT || error == ENOTDIR || error == EACCES || error == EPERM;
-}
-
 /* Are the CPUs that sysfs has on this node on it in the topology? cpus is scratch. */
 static bool has_node(hwloc_topology_t topology, const struct kt_view *view, int number, hwloc_bitmap_t cpus)
 {
@@ -178,7 +172,7 @@ static bool has_node(hwloc_topology_t topology, const struct kt_view *view, int 
 	const hwloc_obj_t node = hwloc_get_numanode_obj_by_os_index(topology, (unsigned int)number);
 
 	if (length < 0)
-		return is_answer((int)-length) || kt_file_garbled((int)length);
+		return kt_file_settled((int)length); /* hwloc has found the same */
 	text[strcspn(text, "\n")] = '\0';
 	if (hwloc_bitmap_sscanf(cpus, text) != 0)
 		return true; /* garbled: no better the next time */
@@ -207,7 +201,7 @@ static bool is_confirmed(hwloc_topology_t topology, const struct kt_view *view)
 		return false;
 	dir = opendir(path);
 	if (!dir)
-		return is_answer(errno);
+		return kt_file_settled(-errno);
 	cpus = hwloc_bitmap_alloc();
 	while (cpus && good && (errno = 0, entry = readdir(dir))) {
 		const long number = kt_sysfs_number(entry->d_name, "node");

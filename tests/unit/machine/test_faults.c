@@ -369,6 +369,39 @@ static void start__present_not_ours_to_read_and_the_rest_is(void **state)
 	room_stop();
 }
 
+/* No cpuset file is visible, only that there is one: not forgotten for want of a descriptor. */
+static void renew__no_descriptors_stays_confined(void **state)
+{
+	tree_delete("proc/self/mountinfo");
+	tree_delete("proc/mounts");
+	assert_int_equal(room_start(root, NULL), 0);
+	assert_true(view_confined());
+	leave_descriptors(0);
+	assert_false(room_renew());
+	leave_descriptors(-1);
+	assert_true(view_confined());
+	tree_put("proc/self/cpuset", "/\n");
+	assert_true(room_renew());
+	assert_false(view_confined());
+	room_stop();
+}
+
+/* Without lists, a descriptor is needed for the directory and one for each CPU's file. */
+static void renew__one_descriptor_keeps_the_view(void **state)
+{
+	tree_delete("sys/devices/system/cpu/online");
+	tree_put("sys/devices/system/cpu/cpu3/topology/core_id", "3\n"); /* of a CPU that is offline */
+	assert_int_equal(room_start(root, NULL), 0);
+	assert_set(KT_ONLINE, "0-2,4-7");
+	for (int count = 0; count < 4; count++) {
+		leave_descriptors(count);
+		assert_false(room_renew());
+		leave_descriptors(-1);
+	}
+	assert_set(KT_ONLINE, "0-2,4-7");
+	room_stop();
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -384,6 +417,8 @@ int main(void)
 	    CASE(topology__no_descriptors_is_not_known),
 	    CASE(topology__no_descriptors_keeps_what_is_known),
 	    CASE(topology__a_cpu_that_just_went_keeps_its_node),
+	    CASE(renew__no_descriptors_stays_confined),
+	    CASE(renew__one_descriptor_keeps_the_view),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,12 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <syslog.h>
 #include <unistd.h>
 
 #include "../wrap_alloc.h"
 #include "base/library.h"
 #include "machine/events.h"
+#include "machine/file.h"
 #include "machine/topology.h"
 #include "support.h"
 
@@ -402,6 +404,25 @@ static void renew__one_descriptor_keeps_the_view(void **state)
 	room_stop();
 }
 
+/* What a setuid program may look at is its effective user's: as it reads. */
+static void kt_file_exists__asks_for_the_effective_user(void **state)
+{
+	int status;
+	pid_t child;
+
+	if (geteuid() != 0)
+		skip();
+	child = fork();
+	if (child == 0) {
+		const bool good = room_start(root, NULL) == 0 && setresuid(65534, 0, 0) == 0 &&
+		                  kt_file_exists("/sys/devices/system/cpu/online");
+
+		_exit(good ? 0 : 1);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -419,6 +440,7 @@ int main(void)
 	    CASE(topology__a_cpu_that_just_went_keeps_its_node),
 	    CASE(renew__no_descriptors_stays_confined),
 	    CASE(renew__one_descriptor_keeps_the_view),
+	    CASE(kt_file_exists__asks_for_the_effective_user),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

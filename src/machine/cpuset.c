@@ -15,7 +15,7 @@ static struct {
 	enum kt_cgroup wanted; /* by /proc/self/cgroup; NONE: it does not say, any mount will do */
 	char path[PATH_MAX];   /* our cgroup, as the kernel names it; "" unknown */
 	enum kt_cgroup kind;   /* NONE: nothing is visible */
-	int error;             /* or cannot be seen now, as the mount table could not be read */
+	int error;             /* or cannot be seen now, as our path or the mount table could not be read */
 	bool real_root;        /* the mount point is the hierarchy's root, as far as the mount table knows */
 	size_t top;            /* dir[0..top) is the mount point */
 	char dir[PATH_MAX];    /* our directory, below the configured root */
@@ -27,15 +27,23 @@ static char path_now[PATH_MAX];
 
 /* ---- finding it ------------------------------------------------------------------------------------------------ */
 
-static enum kt_cgroup read_path(char *text, size_t size)
+/* *ret_error: why path_now is empty, if that is for the next look to find out. */
+static enum kt_cgroup read_path(char *text, size_t size, int *ret_error)
 {
 	enum kt_cgroup wanted = KT_CGROUP_NONE;
+	ssize_t length = kt_file_read(text, size, "/proc/self/cgroup");
 
 	path_now[0] = '\0';
-	if (kt_file_read(text, size, "/proc/self/cgroup") > 0)
+	*ret_error = length < 0 && !kt_file_settled((int)length) ? (int)length : 0;
+	if (length > 0)
 		wanted = kt_cgroup_path(text, path_now);
+	if (wanted != KT_CGROUP_NONE)
+		return wanted;
 	/* Kernels that had cpusets before they had cgroups; and recorded trees. */
-	if (wanted == KT_CGROUP_NONE && kt_file_read(text, size, "/proc/self/cpuset") > 0)
+	length = kt_file_read(text, size, "/proc/self/cpuset");
+	if (length < 0 && !kt_file_settled((int)length))
+		*ret_error = (int)length;
+	if (length > 0)
 		kt_cgroup_cpuset_path(text, path_now);
 	return wanted;
 }
@@ -110,8 +118,11 @@ static int scan_mounts(char *text, size_t size)
 
 void kt_cpuset_locate(char *text, size_t size)
 {
-	const enum kt_cgroup wanted = read_path(text, size);
+	int error;
+	const enum kt_cgroup wanted = read_path(text, size, &error);
 
+	if (!path_now[0] && !place.path[0])
+		place.error = error;
 	/* Unreadable (out of descriptors, say): we are more likely where we were than nowhere. */
 	if (!path_now[0] || (wanted == place.wanted && strcmp(path_now, place.path) == 0 && seen()))
 		return;

@@ -25,6 +25,7 @@ static struct {
 	bool possible_known;  /* not guessed: it is fixed from boot on, and not read again */
 	bool effective_known; /* EFFECTIVE and GRANTED are no guess for want of a readable file */
 	bool granted_known;
+	bool start_judged;        /* with the cpuset known: start_cuts stays */
 	cpu_set_t *set[ALL_SETS]; /* in the block that set[0] begins */
 	char *text;
 	struct {
@@ -32,8 +33,8 @@ static struct {
 	} said;
 } look;
 
-/* Whether the start mask is a taskset is judged once in the life of the process: later, what our cpuset gave when the
- * process began is not known any more. Not for recorded machines. */
+/* Whether the start mask is a taskset is judged once in the life of the process, as soon as our cpuset can be read:
+ * later, what it gave when the process began is not known any more. Not for recorded machines. */
 static enum { UNJUDGED, CUTS, WIDE } start_mask;
 
 const struct kt_look *kt_look_last(void)
@@ -131,12 +132,6 @@ static void look_at_cpuset(void)
 	    "a cpuset file of our cgroup or above");
 }
 
-void kt_look_again(void)
-{
-	look_at_sysfs();
-	look_at_cpuset();
-}
-
 /* ---- start and stop -------------------------------------------------------------------------------------------- */
 
 /* Without sysfs: as many CPUs as libc counts, and those that the main thread may run on. */
@@ -218,9 +213,23 @@ static bool start_mask_cuts(void)
 	if (!recorded_machine && start_mask != UNJUDGED)
 		return start_mask == CUTS;
 	cuts = !is_default(look.set[KT_SEEN_START], look.set[WORK]);
-	if (!recorded_machine)
+	if (!recorded_machine && look.effective_known)
 		start_mask = cuts ? CUTS : WIDE;
 	return cuts;
+}
+
+static void judge_start_mask(void)
+{
+	look.now.start_cuts = start_mask_cuts();
+	look.start_judged = look.effective_known;
+}
+
+void kt_look_again(void)
+{
+	look_at_sysfs();
+	look_at_cpuset();
+	if (!look.start_judged)
+		judge_start_mask();
 }
 
 int kt_look_start(void)
@@ -243,7 +252,7 @@ int kt_look_start(void)
 		return error;
 	}
 	first_look();
-	look.now.start_cuts = start_mask_cuts();
+	judge_start_mask();
 	return 0;
 }
 

@@ -6,8 +6,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <hwloc.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -31,17 +31,15 @@ DIR *__real_opendir(const char *path);
 
 /* root is told everything: so it is us who refuse */
 static struct {
-	const char *path; /* what ends with this; NULL = nothing */
+	const char *path; /* what has this in it; NULL = nothing */
 	bool listing;     /* and to list a directory */
 	int error;
 } refuse;
 
 static bool refused(const char *path)
 {
-	const size_t length = refuse.path ? strlen(refuse.path) : 0;
-
 	errno = refuse.error;
-	return length && strlen(path) >= length && strcmp(path + strlen(path) - length, refuse.path) == 0;
+	return refuse.path && strstr(path, refuse.path);
 }
 
 int __wrap_open(const char *path, int flags, ...)
@@ -404,6 +402,26 @@ static void renew__one_descriptor_keeps_the_view(void **state)
 	room_stop();
 }
 
+/* Whether the start mask is narrower than our cpuset cannot be said before that was read. */
+static void start__no_descriptors_for_the_cpuset_judges_no_start_mask(void **state)
+{
+	static const char *const files[] = {"/proc/self/c", "/mountinfo", "/cpuset.cpus"};
+
+	tree_put("proc/self/status", "Name:\tx\nCpus_allowed_list:\t2,4-5\n"); /* just as wide */
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		refuse.path = files[i];
+		refuse.error = EMFILE;
+		assert_int_equal(room_start(root, NULL), 0);
+		assert_false(room_renew());
+		assert_set(KT_USABLE, "2,4-5"); /* on the safe side */
+		assert_int_equal(log_count(LOG_WARNING), 1);
+		refuse.path = NULL;
+		assert_true(room_renew());
+		assert_set(KT_ALLOWED, "2-5"); /* CPU 3 is ours when it comes */
+		room_stop();
+	}
+}
+
 /* What a setuid program may look at is its effective user's: as it reads. */
 static void kt_file_exists__asks_for_the_effective_user(void **state)
 {
@@ -440,6 +458,7 @@ int main(void)
 	    CASE(topology__a_cpu_that_just_went_keeps_its_node),
 	    CASE(renew__no_descriptors_stays_confined),
 	    CASE(renew__one_descriptor_keeps_the_view),
+	    CASE(start__no_descriptors_for_the_cpuset_judges_no_start_mask),
 	    CASE(kt_file_exists__asks_for_the_effective_user),
 	};
 

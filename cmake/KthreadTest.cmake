@@ -12,7 +12,7 @@
 # WRAP reaches libgcov too, which opens, locks and writes files at exit: for calls that a case has not asked for, a
 # __wrap_ function passes on to __real_, or the coverage build fails.
 #
-# Exit status 77 means "cannot run here". The default TIMEOUT is 60 s (vm, torture, bench: 600 s); sanitizers get four
+# Exit status 77 means "cannot run here". The default TIMEOUT is 120 s (vm, torture, bench: 600 s); sanitizers get four
 # times what is said. KTHREAD_ROOT and the other variables that the library reads don't reach a test from outside.
 
 set(KT_TEST_LABELS unit arch integration vm torture fuzz bench)
@@ -31,7 +31,7 @@ function(kt_test_properties test label timeout environment)
   if(NOT timeout AND label IN_LIST KT_TEST_ALONE)
     set(timeout 600)
   elseif(NOT timeout)
-    set(timeout 60)
+    set(timeout 120)
   endif()
   if(KTHREAD_SANITIZE)
     math(EXPR timeout "${timeout} * 4")

@@ -54,6 +54,7 @@ struct kthread_config {
  * The log function is called with no lock of the library's held, from whichever thread met the matter; it may call
  * the library. While that is down, because a start has failed or it has ended, no call from there starts it with the
  * defaults: -EDEADLK.
+ * A child that it forks must not return from it.
  *
  * 0; -EALREADY already up; -EINVAL a malformed value (logged, with the value), a size below the first version's, or a
  * housekeeping list without a usable CPU; -E2BIG unknown fields are set; -ENOMEM.

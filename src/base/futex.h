@@ -34,9 +34,14 @@ static inline uint64_t kt_deadline(uint64_t timeout_ns)
 	return timeout_ns < KT_NEVER - now ? now + timeout_ns : KT_NEVER;
 }
 
+/* Of a 32-bit time_t at most all it holds: 68 years. */
 static inline struct timespec kt_timespec(uint64_t ns)
 {
-	return (struct timespec){.tv_sec = (time_t)(ns / KT_NS_PER_S), .tv_nsec = (long)(ns % KT_NS_PER_S)};
+	const uint64_t most = sizeof(time_t) < sizeof(int64_t) ? INT32_MAX : INT64_MAX;
+	const uint64_t seconds = ns / KT_NS_PER_S;
+
+	return (struct timespec){.tv_sec = (time_t)(seconds < most ? seconds : most),
+	                         .tv_nsec = (long)(ns % KT_NS_PER_S)};
 }
 
 /* With a time_t wider than long, the old call would read another struct timespec than ours. */

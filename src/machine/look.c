@@ -81,7 +81,7 @@ static int renew(enum kt_seen which, reader read)
 static int look_at_sysfs(void)
 {
 	const size_t setsize = look.now.setsize;
-	int error = 0, present = 0, isolated;
+	int error = 0, present = 0, isolated, nohz_full;
 
 	if (!look.possible_known) {
 		error = renew(KT_SEEN_POSSIBLE, kt_sysfs_possible);
@@ -95,9 +95,8 @@ static int look_at_sysfs(void)
 	if (!error) {
 		kt_cpus_or(setsize, look.set[KT_SEEN_PRESENT], look.set[KT_SEEN_PRESENT], look.set[KT_SEEN_ONLINE]);
 		isolated = renew(KT_SEEN_ISOLATED, kt_sysfs_isolated);
-		if (!isolated)
-			isolated = renew(KT_SEEN_NOHZ_FULL, kt_sysfs_nohz_full);
-		say(&look.said.isolated, isolated, "/sys/devices/system/cpu/isolated or nohz_full");
+		nohz_full = renew(KT_SEEN_NOHZ_FULL, kt_sysfs_nohz_full);
+		say(&look.said.isolated, isolated ? isolated : nohz_full, "/sys/devices/system/cpu/isolated or nohz_full");
 	}
 	return error;
 }

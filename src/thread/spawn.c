@@ -233,8 +233,8 @@ static int start_os_thread(struct kthread *k, size_t stack_size)
 /* Undo a thread that never came to life. The registry may have lent it to somebody, who waits for its tid. */
 static void unmake(struct kthread *k)
 {
-	kt_registry_remove(k);
 	kt_hooks->gone(k);
+	kt_registry_remove(k); /* last, as in end() */
 	kt_word_set(&k->word, W_STARTED | W_EXITED | W_REAPED);
 	tell_tid(k, TID_NEVER);
 	kthread_put(k);

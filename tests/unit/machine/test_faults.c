@@ -402,6 +402,17 @@ static void renew__one_descriptor_keeps_the_view(void **state)
 	room_stop();
 }
 
+/* One of the two that cannot be read does not hide the other. */
+static void start__isolated_not_ours_to_read(void **state)
+{
+	refuse.error = EACCES;
+	refuse.path = CPU "/isolated";
+	tree_put(CPU "/nohz_full", "4\n");
+	assert_int_equal(room_start(root, NULL), 0);
+	assert_set(KT_HOUSEKEEPING, "2-3,5");
+	room_stop();
+}
+
 /* Whether the start mask is narrower than our cpuset cannot be said before that was read. */
 static void start__no_descriptors_for_the_cpuset_judges_no_start_mask(void **state)
 {
@@ -458,6 +469,7 @@ int main(void)
 	    CASE(topology__a_cpu_that_just_went_keeps_its_node),
 	    CASE(renew__no_descriptors_stays_confined),
 	    CASE(renew__one_descriptor_keeps_the_view),
+	    CASE(start__isolated_not_ours_to_read),
 	    CASE(start__no_descriptors_for_the_cpuset_judges_no_start_mask),
 	    CASE(kt_file_exists__asks_for_the_effective_user),
 	};

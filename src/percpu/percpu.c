@@ -57,6 +57,15 @@ static bool on_its_cpu(const struct slot *slot)
 	return cpu < 0 || (unsigned int)cpu == slot->cpu;
 }
 
+static bool is_usable(unsigned int cpu)
+{
+	struct kt_view *view = kt_view_get();
+	const bool usable = kt_cpus_test(view->setsize, view->set[KT_USABLE], cpu);
+
+	kt_view_put(view);
+	return usable;
+}
+
 /* The kernel has moved it without a word: placement looks, and brings it back or has it park. */
 static void leave_foreign_cpu(const struct slot *slot, struct kthread *self)
 {
@@ -126,7 +135,7 @@ static int percpu_fn(void *data)
 			work_or_wait(slot);
 	}
 	if (slot->stage != NEW && desc->cleanup)
-		desc->cleanup(slot->cpu, on_its_cpu(slot) && !kthread_is_broken(self), desc->arg);
+		desc->cleanup(slot->cpu, on_its_cpu(slot) && is_usable(slot->cpu), desc->arg);
 	return 0;
 }
 

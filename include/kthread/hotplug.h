@@ -13,7 +13,7 @@
  *   cooperative  kthread_cpu_down(), or the plan_file of the configuration. All of the above happens while the CPU is
  *                still there, so nothing runs in a wrong place at any moment, and a failure takes everything back. Then
  *                the CPU counts as offlined: this process does not use it, whatever the machine says, until
- *                kthread_cpu_up().
+ *                kthread_cpu_up(), or until every other CPU has gone.
  *   observed     somebody else took the CPU away, or our cpuset lost it. The kernel moves user threads first and tells
  *                afterwards (sysfs, then the uevent; after a suspend nothing at all), so the teardowns run late, on another
  *                CPU, and cannot refuse; one that fails is logged and counted. A CPU that is away for less time than it
@@ -112,8 +112,8 @@ KTHREAD_API int kthread_cpu_up(unsigned int cpu, unsigned int flags);
  * While it is held no CPU set of this header's and placement.h's changes, and no transition goes on: the library does
  * not look at the machine (the machine may change nevertheless). Nests. Costs a few nanoseconds, and readers do not
  * disturb each other. Keep it short: threads that lost their CPU stay where they are meanwhile. A thread that is asked
- * to park or stop gets it even during a transition, which then waits for that thread. A thread that ends gives it up.
- * Do not park while holding it.
+ * to park or stop gets it even during a transition, which may be waiting for just that thread: the sets may change under
+ * it, and a callback may run beside it. A thread that ends gives it up. Do not park while holding it.
  * Without effect in a step's callback. Any thread. trylock: false if a transition is going on.
  */
 KTHREAD_API void kthread_cpus_read_lock(void);

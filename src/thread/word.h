@@ -17,7 +17,7 @@
 enum {
 	W_STOP = KTHREAD_WORD_STOP, /* asked to stop; never taken back */
 	W_PARK = 0x2,               /* asked to park by kthread_park() */
-	W_PARK_CPU = 0x4,           /* asked to park because the per-CPU thread's CPU has gone */
+	W_PARK_CPU = 0x4,           /* asked to park because its CPU has gone, or is about to */
 	W_PARKED = 0x8,      /* has parked: set by the thread, or for it while it sleeps in place; cleared by unpark */
 	W_TOKEN = 0x10,      /* the next wait returns at once */
 	W_SLEEPING = 0x20,   /* the thread is in, or going into, the futex: whoever changes its fate wakes it */

@@ -178,14 +178,17 @@ static int cpu_comes(unsigned int cpu, void *instance)
 	return error;
 }
 
+/* No handle goes before all have ended: one of them may be kicking another. */
 static void stop_threads(struct kthread_percpu_state *state)
 {
 	for (size_t cpu = 0; cpu < state->count; cpu++) {
-		struct kthread *k = atomic_exchange_explicit(&state->slots[cpu].thread, NULL, memory_order_acquire);
+		struct kthread *k = atomic_load_explicit(&state->slots[cpu].thread, memory_order_acquire);
 
-		if (k)
-			kthread_stop(k);
+		kthread_get(k);
+		kthread_stop(k);
 	}
+	for (size_t cpu = 0; cpu < state->count; cpu++)
+		kthread_put(atomic_exchange_explicit(&state->slots[cpu].thread, NULL, memory_order_relaxed));
 }
 
 /* ---- registration ----------------------------------------------------------------------------------------------- */
@@ -215,7 +218,7 @@ static void drop_step_if_unused(void)
 		kt_cpuhp_remove_cpuslocked(step, false);
 }
 
-static int register_in_transition(struct kthread_percpu_state *state)
+static int register_in_transition(struct kthread_percpu_state *state, struct kthread_percpu *given)
 {
 	int error = 0;
 
@@ -233,6 +236,7 @@ static int register_in_transition(struct kthread_percpu_state *state)
 	}
 	registered++;
 	state->begun = true;
+	given->state = state; /* before any of them runs, and may kick another */
 	for (size_t cpu = 0; cpu < state->count; cpu++) {
 		struct kthread *k = atomic_load_explicit(&state->slots[cpu].thread, memory_order_relaxed);
 
@@ -257,12 +261,10 @@ int kthread_percpu_register(struct kthread_percpu *given)
 	if (error)
 		return error;
 	state = state_new(&desc);
-	error = state ? register_in_transition(state) : -ENOMEM;
+	error = state ? register_in_transition(state, given) : -ENOMEM;
 	kt_hotplug_end();
 	if (error)
 		free(state);
-	else
-		given->state = state;
 	return error;
 }
 
@@ -286,13 +288,13 @@ void kthread_percpu_unregister(struct kthread_percpu *desc)
 		kt_log(LOG_ERR, "%s: cannot be unregistered from here: it stays", state->desc.name);
 		return;
 	}
-	desc->state = NULL;
 	if (here) {
 		kt_cpuhp_remove_instance_cpuslocked(step, state, false);
 		registered--;
 		drop_step_if_unused();
 	}
 	stop_threads(state);
+	desc->state = NULL; /* they may use it until they end */
 	if (here)
 		kt_hotplug_end();
 	free(state);

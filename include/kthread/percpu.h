@@ -60,8 +60,9 @@ struct kthread_percpu {
 KTHREAD_API int kthread_percpu_register(struct kthread_percpu *desc);
 
 /* Stop the threads of all CPUs, the parked ones too, and wait for their end. NULL, and a desc that is not registered, are
- * ignored; so is a call from one of its own threads, from a step's callback, or with the read lock held: it could not
- * wait. */
+ * ignored; so is a call that could not wait: from one of its own threads, from a step's callback, with the read lock held,
+ * or from a kthread that has been asked to park or stop, while a transition goes on. It stays registered then (state is
+ * not NULL), and that is logged. */
 KTHREAD_API void kthread_percpu_unregister(struct kthread_percpu *desc);
 
 /*

@@ -64,6 +64,7 @@ static void thread_ends(void *arg)
 	struct reader *reader = arg;
 
 	mine.listing = NEVER; /* another destructor may read again */
+	mine.depth = 0;       /* ... or give up what is gone with the flag */
 	kt_lock(&readers_lock);
 	LIST_REMOVE(reader, link);
 	kt_unlock(&readers_lock);

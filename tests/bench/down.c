@@ -74,6 +74,14 @@ static bool all_sleep(const struct crowd *crowd)
 	return true;
 }
 
+/* What remains then is the way into the futex: a thread that runs is expensive to move. */
+static void settle(const struct crowd *crowd)
+{
+	while (!all_sleep(crowd))
+		bench_sleep(1000000);
+	bench_sleep(5000000);
+}
+
 static struct crowd make_threads(size_t wanted, bool woken)
 {
 	struct kthread_attr attr = KTHREAD_ATTR_INIT;
@@ -94,8 +102,7 @@ static struct crowd make_threads(size_t wanted, bool woken)
 		crowd.threads[crowd.count] = k;
 	}
 	BENCH_CHECK(crowd.count > 0);
-	while (!all_sleep(&crowd))
-		bench_sleep(1000000);
+	settle(&crowd);
 	return crowd;
 }
 
@@ -110,8 +117,7 @@ static void down(const void *arg, double *values)
 	uint64_t start;
 
 	(void)arg;
-	while (!all_sleep(now_there))
-		bench_sleep(1000000);
+	settle(now_there);
 	start = bench_now();
 	BENCH_CHECK(kthread_cpu_down(leaving, 0) == 0);
 	values[0] = bench_each(start, 1);
@@ -125,8 +131,7 @@ static void bare(const void *arg, double *values)
 	uint64_t start;
 
 	(void)arg;
-	while (!all_sleep(now_there))
-		bench_sleep(1000000);
+	settle(now_there);
 	start = bench_now();
 	for (size_t i = 0; i < count; i++)
 		BENCH_CHECK(sched_setaffinity(tids[i], setsize, &rest) == 0);

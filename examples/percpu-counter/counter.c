@@ -21,7 +21,7 @@ struct cell {
 static struct cell *cells;
 static size_t cell_count;
 static size_t setsize;
-static cpu_set_t *there; /* for the sum; under the lock */
+static cpu_set_t *there; /* for counter_agrees() */
 static int step;
 static bool forgetful;
 
@@ -96,22 +96,35 @@ bool counter_add(unsigned int cpu)
 	return false;
 }
 
-/* With the read lock no CPU comes or goes: the cells of these CPUs, and no others, hold something. */
+/* Also in the midst of a transition: with the lock each count is in the pot, or in a cell that is open. */
 uint64_t counter_sum(void)
 {
 	uint64_t sum;
 
-	kthread_cpus_read_lock();
 	pthread_mutex_lock(&lock);
-	kthread_cpuhp_cpus(step, setsize, there);
 	sum = pot;
+	for (size_t cpu = 0; cpu < cell_count; cpu++)
+		sum += atomic_load_explicit(&cells[cpu].word, memory_order_acquire) / ONE;
+	pthread_mutex_unlock(&lock);
+	return sum;
+}
+
+/* With the read lock no CPU comes or goes. */
+bool counter_agrees(void)
+{
+	bool agrees = true;
+
+	if (!kthread_cpus_read_trylock())
+		return true;
+	kthread_cpuhp_cpus(step, setsize, there);
 	for (unsigned int cpu = 0; cpu < cell_count; cpu++) {
 		if (CPU_ISSET_S(cpu, setsize, there))
-			sum += atomic_load_explicit(&cells[cpu].word, memory_order_acquire) / ONE;
+			agrees &= atomic_load(&cells[cpu].word) & OPEN;
+		else
+			agrees &= atomic_load(&cells[cpu].word) == 0;
 	}
-	pthread_mutex_unlock(&lock);
 	kthread_cpus_read_unlock();
-	return sum;
+	return agrees;
 }
 
 struct counter_moves counter_moves(void)

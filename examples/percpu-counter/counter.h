@@ -26,6 +26,10 @@ bool counter_add(unsigned int cpu);
  * is added during it. */
 uint64_t counter_sum(void);
 
+/* Are the CPUs that have a cell those on which the library says the step is up? True also while CPUs come or go, when that
+ * cannot be told. By one thread at a time. */
+bool counter_agrees(void);
+
 /* How often a cell was folded by its CPU's thread, and handed over as the CPU went. */
 struct counter_moves {
 	uint64_t folds, handovers;

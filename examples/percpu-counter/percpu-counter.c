@@ -322,6 +322,10 @@ static void check(void)
 		fprintf(stderr,
 		        "%spercpu-counter: WRONG: the sum is %" PRIu64 ", counted were %" PRIu64 " to %" PRIu64 "\n",
 		        live ? "\r\033[K" : "", sum, least, most);
+	if (!counter_agrees() && atomic_fetch_add(&wrong, 1) < TOLD_MAX)
+		fprintf(stderr,
+		        "%spercpu-counter: WRONG: a CPU that is there does not count, or one that is not does\n",
+		        live ? "\r\033[K" : "");
 }
 
 static void *checker(void *arg)

@@ -68,7 +68,7 @@ struct kt_instance *kt_instance_find(const struct kt_step *step, const void *add
 /* Its teardown is called (`calls`) wherever it is up, ascending, and it is gone. 0 or the first failure. */
 int kt_instance_remove(struct kt_steps *steps, struct kt_step *step, struct kt_instance *instance, bool calls);
 
-/* Add to set the CPUs it is up on: all its instances; without one those of `all`. With the lock held. */
+/* Set to the CPUs it is up on, with all its instances; without one those of `all`. With the lock held. */
 void kt_step_cpus(const struct kt_steps *steps, const struct kt_step *step, const cpu_set_t *all, cpu_set_t *set);
 
 /*

@@ -101,6 +101,15 @@ static void note_broken(struct kt_place *place, bool broken, uint64_t now)
 		place->broken_ns += now - place->broken_since_ns;
 }
 
+/* One that parked before its CPU went does not run elsewhere: it only waits. */
+static void lose_place(struct kt_place *place, uint64_t now)
+{
+	if (!place->broken && kt_thread_parked_for_cpu(place->thread))
+		return;
+	note_broken(place, true, now);
+	kt_thread_set_broken(place->thread, true);
+}
+
 static void note_given(struct kt_place *place, enum kthread_reason reason, uint64_t now)
 {
 	if (reason != KTHREAD_REASON_START)
@@ -122,11 +131,7 @@ static bool settle(struct kt_place *place, const struct kt_group *group, bool su
 	bool noticed = true;
 
 	if (group->broken) {
-		/* One that parked before its CPU went does not run elsewhere: it only waits. */
-		if (place->broken || !kt_thread_parked_for_cpu(k)) {
-			note_broken(place, true, now);
-			kt_thread_set_broken(k, true);
-		}
+		lose_place(place, now);
 		if (per_cpu)
 			noticed = kt_thread_park_for_cpu(k);
 	} else if (kt_place_leaves(place)) {
@@ -144,8 +149,10 @@ static bool settle(struct kt_place *place, const struct kt_group *group, bool su
 		kt_word_set(&k->word, W_EXITED);
 	if (!settled && !group->broken && (per_cpu || place->broken)) {
 		/* The kernel does not have the CPU yet, or not any more: not let go until the next look gets it there. */
-		if (per_cpu)
+		if (per_cpu) {
+			lose_place(place, now);
 			kt_thread_park_for_cpu(k);
+		}
 		return false;
 	}
 	if (!group->broken) {

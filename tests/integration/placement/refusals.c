@@ -254,6 +254,35 @@ static void per_cpu__refused_before_it_was_there(void **state)
 	sim_stop();
 }
 
+/* Its CPU goes, and the scheduler knows before sysfs says so: lost all the same. */
+static void per_cpu__refused_before_its_cpu_is_seen_to_go(void **state)
+{
+	struct kthread *k;
+	bool settled;
+	pid_t tid;
+
+	start();
+	k = flagged(in_place);
+	tid = kthread_tid(k);
+	kthread_wake(k);
+	AWAIT(state_of(k) == KTHREAD_WAITING);
+	pthread_mutex_lock(&kernel.lock);
+	task_locked(tid)->cpus = ALL & ~MINE;
+	pthread_mutex_unlock(&kernel.lock);
+	refuse(tid, EINVAL);
+	assert_int_equal(kt_placement_look(KT_DOUBT_ALL, NULL, &settled), 0);
+	assert_int_equal(state_of(k), KTHREAD_PARKED);
+	refuse(tid, 0);
+	assert_true(online(ALL & ~MINE));
+	assert_int_equal(state_of(k), KTHREAD_PARKED);
+	assert_true(kthread_is_broken(k));
+	assert_true(online(ALL));
+	assert_false(kthread_is_broken(k));
+	AWAIT(state_of(k) == KTHREAD_WAITING);
+	kthread_stop(k);
+	sim_stop();
+}
+
 /* ---- refused while others are told --------------------------------------------------------------------------------- */
 
 static struct kthread *late;
@@ -385,6 +414,7 @@ int main(void)
 	    cmocka_unit_test(per_cpu__its_cpu_is_back_and_the_mask_refused),
 	    cmocka_unit_test(bound__its_cpu_is_back_and_the_mask_refused),
 	    cmocka_unit_test(per_cpu__refused_before_it_was_there),
+	    cmocka_unit_test(per_cpu__refused_before_its_cpu_is_seen_to_go),
 	    cmocka_unit_test(look__a_refusal_meanwhile_is_not_forgotten),
 	    cmocka_unit_test(refused__even_for_itself),
 	    cmocka_unit_test(refused__the_monitor_places_itself),

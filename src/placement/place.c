@@ -134,7 +134,7 @@ static bool settle(struct kt_place *place, const struct kt_group *group, bool su
 		lose_place(place, now);
 		if (per_cpu)
 			noticed = kt_thread_park_for_cpu(k);
-	} else if (kt_place_leaves(place)) {
+	} else if (kt_place_leaves(place, group)) {
 		kt_thread_park_for_cpu(k);
 	}
 	if (place->born && !is_gone(place)) {
@@ -159,7 +159,7 @@ static bool settle(struct kt_place *place, const struct kt_group *group, bool su
 		note_broken(place, false, now);
 		kt_thread_set_broken(k, false);
 	}
-	if (group->broken ? !kt_place_parks(place) : !kt_place_leaves(place))
+	if (group->broken ? !kt_place_parks(place, group) : !kt_place_leaves(place, group))
 		kt_thread_unpark_for_cpu(k);
 	return settled && noticed;
 }

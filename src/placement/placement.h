@@ -77,9 +77,9 @@ void kt_place_settle(struct kt_place *place);
 struct kt_place *kt_place_lock(const struct kthread *k);
 void kt_place_unlock(struct kt_place *place);
 /* With the place's lock: is this thread parked, instead of left to run elsewhere, when its CPU goes? */
-bool kt_place_parks(const struct kt_place *place);
+bool kt_place_parks(const struct kt_place *place, const struct kt_group *group);
 /* ... and is it so because of the CPU that is being vacated? */
-bool kt_place_leaves(const struct kt_place *place);
+bool kt_place_leaves(const struct kt_place *place, const struct kt_group *group);
 /* Leave the group; nobody touches the thread's mask afterwards. A second call does nothing. */
 void kt_place_gone(struct kthread *k);
 /* Make the kernel's view of every thread right after a view that may be new. look lock held. */

@@ -17,14 +17,14 @@ static atomic_int leaving = -1;
 
 #define SELF_PLACING_NS KT_NS_PER_S /* for a thread that nobody else may move to get round to it */
 
-bool kt_place_parks(const struct kt_place *place)
+bool kt_place_parks(const struct kt_place *place, const struct kt_group *group)
 {
 	const struct kthread *k = place->thread;
 
 	if (k->kind != KT_KTHREAD)
 		return false;
-	return place->group->wish.kind == KTHREAD_WISH_PER_CPU ||
-	       (place->group->wish.kind == KTHREAD_WISH_BOUND &&
+	return group->wish.kind == KTHREAD_WISH_PER_CPU ||
+	       (group->wish.kind == KTHREAD_WISH_BOUND &&
 	        atomic_load_explicit(&k->looks_at_its_cpu, memory_order_relaxed));
 }
 
@@ -34,11 +34,11 @@ static bool bound_to_alone(const struct kt_group *group, unsigned int cpu)
 	       kt_cpus_last(group->setsize, group->effective) == (int)cpu;
 }
 
-bool kt_place_leaves(const struct kt_place *place)
+bool kt_place_leaves(const struct kt_place *place, const struct kt_group *group)
 {
 	const int cpu = atomic_load_explicit(&leaving, memory_order_seq_cst);
 
-	return cpu >= 0 && kt_place_parks(place) && bound_to_alone(place->group, (unsigned int)cpu);
+	return cpu >= 0 && kt_place_parks(place, group) && bound_to_alone(group, (unsigned int)cpu);
 }
 
 int kt_place_may_vacate(unsigned int cpu)
@@ -49,7 +49,7 @@ int kt_place_may_vacate(unsigned int cpu)
 
 	if (!place)
 		return 0;
-	if (kt_place_parks(place) && bound_to_alone(place->group, cpu))
+	if (kt_place_parks(place, place->group) && bound_to_alone(place->group, cpu))
 		error = -EDEADLK;
 	kt_place_unlock(place);
 	return error;
@@ -61,7 +61,7 @@ static void ask_to_park(struct kthread *k)
 
 	if (!place)
 		return;
-	if (kt_place_leaves(place))
+	if (kt_place_leaves(place, place->group))
 		kt_thread_park_for_cpu(k);
 	kt_place_unlock(place);
 }

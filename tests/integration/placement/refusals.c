@@ -339,6 +339,57 @@ static void look__a_refusal_meanwhile_is_not_forgotten(void **state)
 	sim_stop();
 }
 
+static struct kthread *ending;
+
+static void *stop_it(void *arg)
+{
+	CHECK(kthread_stop(ending) == 0);
+	return arg;
+}
+
+static bool has_no_place(const struct kthread *k)
+{
+	bool none;
+
+	pthread_mutex_lock(&kt_placement_lock);
+	none = !k->place;
+	pthread_mutex_unlock(&kt_placement_lock);
+	return none;
+}
+
+static pthread_t stopper;
+
+static void end_meanwhile(void)
+{
+	CHECK(pthread_create(&stopper, NULL, stop_it, NULL) == 0);
+	while (!has_no_place(ending))
+		sched_yield();
+}
+
+/* A thread leaves its group while the kernel is told of its mask. */
+static void look__a_thread_ends_meanwhile(void **state)
+{
+	bool settled;
+
+	start();
+	for (int i = 0; i < 2; i++) {
+		ending = flagged(in_place);
+		kthread_wake(ending);
+		AWAIT(state_of(ending) == KTHREAD_WAITING);
+		kthread_get(ending);
+		pthread_mutex_lock(&kernel.lock);
+		task_locked(kthread_tid(ending))->cpus = 1; /* lost: it has to be told */
+		task_locked(kthread_tid(ending))->asked = end_meanwhile;
+		pthread_mutex_unlock(&kernel.lock);
+		if (i)
+			sim_online(ALL & ~MINE);
+		assert_int_equal(kt_placement_look(KT_DOUBT_ALL, NULL, &settled), 0);
+		pthread_join(stopper, NULL);
+		kthread_put(ending);
+	}
+	sim_stop();
+}
+
 /* ---- refused for good ---------------------------------------------------------------------------------------------- */
 
 /* A thread that was asked to place itself, and has tried: it is not asked again for that. */
@@ -416,6 +467,7 @@ int main(void)
 	    cmocka_unit_test(per_cpu__refused_before_it_was_there),
 	    cmocka_unit_test(per_cpu__refused_before_its_cpu_is_seen_to_go),
 	    cmocka_unit_test(look__a_refusal_meanwhile_is_not_forgotten),
+	    cmocka_unit_test(look__a_thread_ends_meanwhile),
 	    cmocka_unit_test(refused__even_for_itself),
 	    cmocka_unit_test(refused__the_monitor_places_itself),
 	};

@@ -308,6 +308,8 @@ static int look_for(unsigned int cpu)
 		return 0;
 	}
 	error = bring_up(cpu);
+	if (error) /* not tried again by follow() */
+		kt_cpus_add(hotplug.setsize, hotplug.failed, cpu);
 	follow();
 	return error;
 }
@@ -328,8 +330,8 @@ int kt_hotplug_take_back(unsigned int cpu, enum kt_giver giver, unsigned int fla
 		return 0;
 	if (had)
 		kt_cpus_add(hotplug.setsize, hotplug.given_up[giver], cpu);
-	if (had_failed || !had)
-		kt_cpus_add(hotplug.setsize, hotplug.failed, cpu);
+	if (had && !had_failed)
+		kt_cpus_remove(hotplug.setsize, hotplug.failed, cpu);
 	if (physical)
 		write_online(cpu, false);
 	return error;

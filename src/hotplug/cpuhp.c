@@ -223,7 +223,7 @@ static int checked(unsigned int cpu, unsigned int flags, int (*change)(unsigned 
 	view = kt_view_get();
 	error = kt_cpus_test(view->setsize, view->set[KT_POSSIBLE], cpu) ? change(cpu, flags) : -EINVAL;
 	kt_view_put(view);
-	if (!error && flags & KTHREAD_CPU_PHYSICAL) /* our view says so, too, when we return */
+	if (flags & KTHREAD_CPU_PHYSICAL) /* our view says so, too, when we return: also of what was taken back */
 		kt_hotplug_look(KT_DOUBT_NONE, NULL, &settled);
 	kt_hotplug_end();
 	return error;

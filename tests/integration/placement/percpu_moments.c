@@ -124,11 +124,44 @@ static void unregister__one_kicks_another_that_has_ended(void **state)
 	sim_stop();
 }
 
+/* ---- unregistered while CPUs are away ----------------------------------------------------------------------------- */
+
+static atomic_uint cleaned_online, cleaned_away;
+
+static void note_cleanup(unsigned int cpu, bool online, void *arg)
+{
+	atomic_fetch_or(online ? &cleaned_online : &cleaned_away, 1u << cpu);
+}
+
+static void count_setup(unsigned int cpu, void *arg)
+{
+	atomic_fetch_add(&set_up, 1);
+}
+
+static void unregister__cleanup_is_told_which_cpus_are_there(void **state)
+{
+	start();
+	desc.run = no_work;
+	desc.setup = count_setup;
+	desc.cleanup = note_cleanup;
+	atomic_store(&set_up, 0);
+	assert_int_equal(kthread_percpu_register(&desc), 0);
+	AWAIT(atomic_load(&set_up) == CPUS);
+	assert_int_equal(kthread_cpu_down(3, 0), 0);
+	sim_online(0xff & ~(1u << 5));
+	assert_int_equal(kthread_rescan(), 0);
+	kthread_percpu_unregister(&desc);
+	assert_int_equal(atomic_load(&cleaned_away), 1u << 3 | 1u << 5);
+	assert_int_equal(atomic_load(&cleaned_online), 0xff & ~(1u << 3 | 1u << 5));
+	sim_stop();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(register__its_threads_may_use_it_at_once),
 	    cmocka_unit_test(unregister__one_kicks_another_that_has_ended),
+	    cmocka_unit_test(unregister__cleanup_is_told_which_cpus_are_there),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

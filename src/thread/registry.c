@@ -88,6 +88,12 @@ bool kt_registry_has(pid_t tid)
 
 /* ---- the library's life --------------------------------------------------------------------------------------- */
 
+static int start(void)
+{
+	kt_standstill_start();
+	return 0;
+}
+
 static void stop(void)
 {
 	kt_interrupt_restore();
@@ -126,6 +132,7 @@ static void fork_child(void)
 
 const struct kt_room kt_thread_room = {
     .name = "thread",
+    .start = start,
     .stop = stop,
     .fork_prepare = fork_prepare,
     .fork_parent = fork_parent,

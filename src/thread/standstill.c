@@ -11,6 +11,7 @@
 #include <linux/membarrier.h>
 #include <pthread.h>
 #include <sys/queue.h>
+#include <sys/single_threaded.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -193,19 +194,31 @@ static void wake_all(unsigned int add)
 	kt_futex_wake(&transition, INT_MAX, KT_FUTEX_ALL);
 }
 
+/* By one who need not fear others: alone, or in a transition that has not looked for readers yet. */
+static void ask_for_membarrier(void)
+{
+	if (asked_for_membarrier)
+		return;
+	asked_for_membarrier = true;
+	atomic_store_explicit(&asymmetric, syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0) == 0,
+	                      memory_order_relaxed);
+}
+
+void kt_standstill_start(void)
+{
+	if (__libc_single_threaded)
+		ask_for_membarrier();
+}
+
 /*
  * After this every reader that does not see us is one whose flag we see: by its own barrier, as long as it has not seen
- * `asymmetric`, else by ours. The registration costs milliseconds in a process of several threads, so it is left to the
- * first transition that may wait: the monitor's, as a rule.
+ * `asymmetric`, else by ours. To register costs milliseconds in a process of several threads: then it is left to the
+ * first transition that may wait, as a rule the monitor's.
  */
 static void order_readers(bool may_register)
 {
-	if (may_register && !asked_for_membarrier) {
-		asked_for_membarrier = true;
-		atomic_store_explicit(&asymmetric,
-		                      syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0) == 0,
-		                      memory_order_relaxed);
-	}
+	if (may_register)
+		ask_for_membarrier();
 	if (atomic_load_explicit(&asymmetric, memory_order_relaxed))
 		syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0);
 }

@@ -32,7 +32,8 @@ void kt_transition_leave(struct kt_kept *ret_messages);
 /* Somebody has been asked to park or stop: if it waits here it shall look again. */
 void kt_standstill_asked(void);
 
-/* Part of the thread room's. */
+/* Part of the thread room's. Start: where there is but one thread the kernel registers us for membarrier(2) at once. */
+void kt_standstill_start(void);
 void kt_standstill_fork_prepare(void);
 void kt_standstill_fork_parent(void);
 void kt_standstill_fork_child(void);

@@ -66,10 +66,11 @@ static void ask_to_park(struct kthread *k)
 	kt_place_unlock(place);
 }
 
-static void settle_again(struct kthread *k)
+/* Unless its CPU has gone indeed. */
+static void resume(struct kthread *k)
 {
 	kt_lock(&kt_placement_lock);
-	if (k->place)
+	if (k->place && !k->place->group->broken)
 		kt_place_settle(k->place);
 	kt_unlock(&kt_placement_lock);
 }
@@ -92,10 +93,9 @@ void kt_place_vacated(void)
 	struct kthread *k = NULL;
 
 	atomic_store_explicit(&leaving, -1, memory_order_seq_cst);
-	/* Whoever has its CPU after all resumes. */
 	while ((k = kt_registry_next(k))) {
 		if (kt_word(&k->word) & W_PARK_CPU)
-			settle_again(k);
+			resume(k);
 	}
 }
 

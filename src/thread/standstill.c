@@ -59,13 +59,14 @@ static void say_left(void)
 	}
 }
 
-/* A thread ends: its flag goes with its memory. */
+/* A thread ends: its flag goes with its memory. Another destructor may come after us, to read, or to give up what has
+ * been given up here. */
 static void thread_ends(void *arg)
 {
 	struct reader *reader = arg;
 
-	mine.listing = NEVER; /* another destructor may read again */
-	mine.depth = 0;       /* ... or give up what is gone with the flag */
+	mine.listing = NEVER;
+	mine.depth = 0;
 	kt_lock(&readers_lock);
 	LIST_REMOVE(reader, link);
 	kt_unlock(&readers_lock);

@@ -684,7 +684,66 @@ static void thread_end__gives_the_lock_up(void **state)
 	sim_stop();
 }
 
+enum { EARLY, LATE };
+static pthread_key_t keys[2]; /* their destructors run before and after the library's */
+enum at_end { READS, UNLOCKS, LOCKS, AT_ENDS };
+static enum at_end at_end[2];
+
+static void at_thread_end(int which)
+{
+	if (at_end[which] != UNLOCKS)
+		kthread_cpus_read_lock();
+	if (at_end[which] != LOCKS)
+		kthread_cpus_read_unlock();
+}
+
+static void early(void *arg)
+{
+	(void)arg;
+	at_thread_end(EARLY);
+}
+
+static void late(void *arg)
+{
+	(void)arg;
+	at_thread_end(LATE);
+}
+
+static int leaves_it_to_destructors(void *arg)
+{
+	CHECK(pthread_setspecific(keys[EARLY], &keys) == 0);
+	CHECK(pthread_setspecific(keys[LATE], &keys) == 0);
+	if (arg)
+		kthread_cpus_read_lock();
+	return 0;
+}
+
 static int ignored;
+
+static void destructors__that_read(void **state)
+{
+	start();
+	reads(NULL);
+	assert_int_equal(pthread_key_create(&keys[LATE], late), 0); /* glibc's come in the order of their making */
+	for (int i = 0; i < AT_ENDS * AT_ENDS * 2; i++) {
+		struct other other;
+
+		at_end[EARLY] = (enum at_end)(i % AT_ENDS);
+		at_end[LATE] = (enum at_end)(i / AT_ENDS % AT_ENDS);
+		/* what nobody gives up after the library's destructor stays: there is nobody left to notice */
+		if (at_end[LATE] == LOCKS)
+			continue;
+		other_begin(&other, leaves_it_to_destructors, i / AT_ENDS / AT_ENDS ? &ignored : NULL);
+		assert_int_equal(other_end(&other), 0);
+		other_begin(&other, call_rescan, NULL);
+		assert_int_equal(other_end(&other), 0);
+		kthread_cpus_read_lock();
+		assert_int_equal(kthread_rescan(), -EDEADLK);
+		kthread_cpus_read_unlock();
+	}
+	assert_int_equal(pthread_key_delete(keys[LATE]), 0);
+	sim_stop();
+}
 
 /* ---- fork ------------------------------------------------------------------------------------------------------------------ */
 
@@ -877,11 +936,15 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(percpu_unregister__of_threads_that_read_all_the_time),
 	    cmocka_unit_test(cpu_down__asked_by_the_thread_that_would_have_to_park),
 	    cmocka_unit_test(thread_end__gives_the_lock_up),
+	    cmocka_unit_test(destructors__that_read),
 	    cmocka_unit_test(fork__with_readers),
 	    cmocka_unit_test(fork__during_a_transition),
 	    cmocka_unit_test(read_lock__many_readers_and_writers),
 	};
 
 	no_membarrier = argc > 1 && strcmp(argv[1], "--no-membarrier") == 0;
+	/* before the first look at the lock, which makes the library's key */
+	if (pthread_key_create(&keys[EARLY], early) != 0)
+		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

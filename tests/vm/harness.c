@@ -18,7 +18,8 @@
 
 static const struct vm_suite suites[] = {
     {"places", cases_places}, {"sources", cases_sources}, {"cgroup2", cases_cgroup2}, {"cgroup1", cases_cgroup1},
-    {"storm", cases_storm},   {"figures", cases_figures}, {"boot", cases_boot},       {"plug", cases_plug},
+    {"storm", cases_storm},   {"steps", cases_steps},     {"percpu", cases_percpu},   {"figures", cases_figures},
+    {"boot", cases_boot},     {"plug", cases_plug},
 };
 
 void vm_fail(const char *file, int line, const char *format, ...)
@@ -50,6 +51,42 @@ bool kernel_is(const char *series)
 	CHECK(uname(&name) == 0);
 	return strncmp(name.release, series, length) == 0 && name.release[length] == '.';
 }
+
+/* ---- chance ----------------------------------------------------------------------------------------------------- */
+
+uint64_t next_random(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}
+
+unsigned int below(uint64_t *state, unsigned int limit)
+{
+	return (unsigned int)(next_random(state) % limit);
+}
+
+uint64_t first_seed(void)
+{
+	const char *given = getenv("KTHREAD_VM_SEED");
+	const uint64_t seed = given ? strtoull(given, NULL, 0) : now_ns() * 0x9e3779b97f4a7c15u;
+
+	printf("    seed 0x%llx (KTHREAD_VM_SEED)\n", (unsigned long long)seed);
+	return seed | 1;
+}
+
+unsigned int random_cpu(uint64_t *state, cpus_t cpus)
+{
+	unsigned int cpu;
+
+	do
+		cpu = below(state, ALL_CPUS);
+	while (!(cpus & CPU(cpu)));
+	return cpu;
+}
+
+/* ---- cases ------------------------------------------------------------------------------------------------------ */
 
 /* Exit status of the case; 128 + N: killed by a signal. */
 static int await_case(pid_t pid)

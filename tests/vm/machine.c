@@ -212,6 +212,14 @@ void cpu_set(unsigned int cpu, bool online)
 		FAIL("CPU %u does not go %s: %s", cpu, online ? "online" : "offline", strerror(error));
 }
 
+void everything_on(void)
+{
+	const cpus_t missing = sysfs_cpus("present") & ~atomic_load(&world.online);
+
+	EACH_CPU(cpu, missing)
+	cpu_on(cpu);
+}
+
 /* ---- cgroups ---------------------------------------------------------------------------------------------------- */
 
 #define CGROUP "/sys/fs/cgroup"

@@ -4,31 +4,6 @@
  */
 #include "vm.h"
 
-/* ---- chance ----------------------------------------------------------------------------------------------------- */
-
-/* xorshift64; one per thread. */
-static uint64_t next_random(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
-
-static unsigned int below(uint64_t *state, unsigned int limit)
-{
-	return (unsigned int)(next_random(state) % limit);
-}
-
-static uint64_t first_seed(void)
-{
-	const char *given = getenv("KTHREAD_VM_SEED");
-	const uint64_t seed = given ? strtoull(given, NULL, 0) : now_ns() * 0x9e3779b97f4a7c15u;
-
-	printf("    seed 0x%llx (KTHREAD_VM_SEED)\n", (unsigned long long)seed);
-	return seed | 1;
-}
-
 /* ---- CPUs that come and go -------------------------------------------------------------------------------------- */
 
 #define TRANSITIONS_EACH 100
@@ -43,16 +18,6 @@ struct toggler {
 static atomic_uint transitions_done;
 static atomic_uint togglers_busy;
 static atomic_uint sequence[ALL_CPUS]; /* odd: this CPU is on its way */
-
-static unsigned int random_cpu(uint64_t *seed, cpus_t cpus)
-{
-	unsigned int cpu;
-
-	do
-		cpu = below(seed, ALL_CPUS);
-	while (!(cpus & CPU(cpu)));
-	return cpu;
-}
 
 static void *toggle(void *data)
 {
@@ -92,14 +57,6 @@ static void join_togglers(struct toggler togglers[2])
 {
 	for (int i = 0; i < 2; i++)
 		CHECK(pthread_join(togglers[i].thread, NULL) == 0);
-}
-
-static void everything_on(void)
-{
-	const cpus_t missing = sysfs_cpus("present") & ~atomic_load(&world.online);
-
-	EACH_CPU(cpu, missing)
-	cpu_on(cpu);
 }
 
 /* ---- the storm -------------------------------------------------------------------------------------------------- */

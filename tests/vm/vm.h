@@ -55,7 +55,7 @@ struct vm_suite {
 };
 
 extern const struct vm_case cases_places[], cases_sources[], cases_cgroup2[], cases_cgroup1[], cases_storm[],
-    cases_figures[], cases_boot[], cases_plug[];
+    cases_steps[], cases_percpu[], cases_figures[], cases_boot[], cases_plug[];
 
 /* From any thread: says it, and ends the case. */
 _Noreturn void vm_fail(const char *file, int line, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -87,6 +87,11 @@ _Noreturn void vm_skip(const char *why);
 
 bool kernel_is(const char *series);
 
+/* Chance: xorshift64, a state per thread. */
+uint64_t first_seed(void); /* says it */
+uint64_t next_random(uint64_t *state);
+unsigned int below(uint64_t *state, unsigned int limit);
+
 /* ---- the machine (machine.c) ------------------------------------------------------------------------------------ */
 
 typedef uint64_t cpus_t;
@@ -97,7 +102,8 @@ typedef uint64_t cpus_t;
 	for (unsigned int cpu = 0; cpu < ALL_CPUS; cpu++) \
 		if ((set)&CPU(cpu))
 
-cpus_t cpus_of(const char *list);    /* "0-3,8": ours, not the library's parser */
+cpus_t cpus_of(const char *list); /* "0-3,8": ours, not the library's parser */
+unsigned int random_cpu(uint64_t *state, cpus_t cpus);
 const char *cpus_text(cpus_t set);   /* one of some buffers of the calling thread */
 cpus_t sysfs_cpus(const char *file); /* online, possible, present, isolated, nohz_full; "" is the empty set */
 cpus_t task_cpus(pid_t tid);         /* the kernel's Cpus_allowed_list of a thread of ours; empty: it is gone */
@@ -123,6 +129,7 @@ void cgroup_enter(const char *group); /* this whole process */
 cpus_t cgroup_effective(const char *group);
 /* Every CPU online, every cgroup gone. */
 void machine_reset(void);
+void everything_on(void);
 
 /* ---- the crew (crew.c) ------------------------------------------------------------------------------------------ */
 

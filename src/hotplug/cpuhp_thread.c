@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "machine/cpumask.h"
 #include "placement/placement.h"
@@ -81,6 +82,27 @@ void kt_cpuhp_thread_forked(void)
 	forget();
 }
 
+/* sysfs calls a CPU online a moment before the scheduler takes threads there, which it refuses until then. */
+#define COMES_NS (KT_NS_PER_S / 10)
+
+static bool refused(void)
+{
+	struct kt_place_report report;
+
+	return kt_place_report(cpuhp.thread, &report) && report.last_error == EINVAL;
+}
+
+static void insist(void)
+{
+	const uint64_t deadline = kt_deadline(COMES_NS);
+	const struct timespec pause = kt_timespec(KT_NS_PER_MS / 10);
+
+	while (refused() && kt_now() < deadline) {
+		nanosleep(&pause, NULL);
+		kt_place_born(cpuhp.thread, KTHREAD_REASON_NONE);
+	}
+}
+
 /* Not an allocation of its own: without memory for the group it stays where it is. */
 static void go_to(unsigned int cpu)
 {
@@ -91,8 +113,8 @@ static void go_to(unsigned int cpu)
 	kt_cpus_zero(view->setsize, cpuhp.mask);
 	kt_cpus_add(view->setsize, cpuhp.mask, cpu);
 	kt_view_put(view);
-	if (usable)
-		kt_place_wish(cpuhp.thread, &wish);
+	if (usable && kt_place_wish(cpuhp.thread, &wish) == 0)
+		insist();
 }
 
 /* It must not hold the CPU's last thread when that goes. */

@@ -3,6 +3,7 @@
  * A kernel that refuses masks, on an invented machine: what is refused for a moment is tried again, and nobody goes on
  * where he must not meanwhile; what is refused for good is not tried for ever.
  */
+#include <kthread/hotplug.h>
 #include <pthread.h>
 
 #include "placement/placement.h"
@@ -16,6 +17,7 @@ struct task {
 	int told;            /* how often it was given one */
 	int self_refusals;   /* how often it was refused what it asked for itself */
 	int error;           /* for this one */
+	int late;            /* so many masks of one CPU are refused */
 	void (*asked)(void); /* called once, before the next answer */
 };
 
@@ -56,10 +58,23 @@ static void refuse(pid_t tid, int error)
 	pthread_mutex_unlock(&kernel.lock);
 }
 
+static bool one_cpu(const cpu_set_t *set)
+{
+	unsigned int cpus;
+
+	memcpy(&cpus, set, sizeof(cpus));
+	return __builtin_popcount(cpus) == 1;
+}
+
 static int answer_locked(struct task *task, bool itself, const cpu_set_t *set)
 {
-	const int error = task->error ? task->error : itself && atomic_load(&kernel.self_may) ? 0 : kernel.error;
+	const int lateness = task->late > 0 && one_cpu(set) ? EINVAL : 0;
+	const int error = lateness                                  ? lateness
+	                  : task->error                             ? task->error
+	                  : itself && atomic_load(&kernel.self_may) ? 0
+	                                                            : kernel.error;
 
+	task->late -= lateness != 0;
 	if (error) {
 		task->self_refusals += itself;
 		CHECK(task->self_refusals < 1000); /* it asks for ever */
@@ -271,7 +286,7 @@ static void per_cpu__refused_before_its_cpu_is_seen_to_go(void **state)
 	pthread_mutex_unlock(&kernel.lock);
 	refuse(tid, EINVAL);
 	assert_int_equal(kt_placement_look(KT_DOUBT_ALL, NULL, &settled), 0);
-	assert_int_equal(state_of(k), KTHREAD_PARKED);
+	AWAIT(state_of(k) == KTHREAD_PARKED);
 	refuse(tid, 0);
 	assert_true(online(ALL & ~MINE));
 	assert_int_equal(state_of(k), KTHREAD_PARKED);
@@ -280,6 +295,51 @@ static void per_cpu__refused_before_its_cpu_is_seen_to_go(void **state)
 	assert_false(kthread_is_broken(k));
 	AWAIT(state_of(k) == KTHREAD_WAITING);
 	kthread_stop(k);
+	sim_stop();
+}
+
+static atomic_uint called_on; /* the mask of the thread that calls the step for CPU 3 */
+
+static int startup(unsigned int cpu, void *arg)
+{
+	if (cpu == 3)
+		atomic_store(&called_on, task(gettid()).cpus);
+	return 0;
+}
+
+static struct kthread *internal(const char *name)
+{
+	struct kthread *k = NULL;
+
+	while ((k = kt_registry_next(k)) && strcmp(k->name, name) != 0)
+		continue;
+	assert_non_null(k);
+	return k;
+}
+
+/* An ONLINE step is called on its CPU, though that takes nobody at first. */
+static void online_step__its_cpu_refuses_for_a_moment(void **state)
+{
+	struct kthread *k;
+	int number;
+
+	start();
+	number = kthread_cpuhp_setup(KTHREAD_CPUHP_ONLINE, "step", startup, NULL, NULL);
+	assert_true(number > 0);
+	assert_int_equal(atomic_load(&called_on), MINE);
+	k = internal("cpuhp");
+	sim_online(ALL & ~MINE);
+	assert_int_equal(kthread_rescan(), 0);
+	atomic_store(&called_on, 0);
+	pthread_mutex_lock(&kernel.lock);
+	task_locked(kthread_tid(k))->late = 3;
+	pthread_mutex_unlock(&kernel.lock);
+	sim_online(ALL);
+	assert_int_equal(kthread_rescan(), 0);
+	assert_int_equal(atomic_load(&called_on), MINE);
+	assert_int_equal(task(kthread_tid(k)).late, 0);
+	kthread_put(k);
+	assert_int_equal(kthread_cpuhp_remove(number), 0);
 	sim_stop();
 }
 
@@ -466,6 +526,7 @@ int main(void)
 	    cmocka_unit_test(bound__its_cpu_is_back_and_the_mask_refused),
 	    cmocka_unit_test(per_cpu__refused_before_it_was_there),
 	    cmocka_unit_test(per_cpu__refused_before_its_cpu_is_seen_to_go),
+	    cmocka_unit_test(online_step__its_cpu_refuses_for_a_moment),
 	    cmocka_unit_test(look__a_refusal_meanwhile_is_not_forgotten),
 	    cmocka_unit_test(look__a_thread_ends_meanwhile),
 	    cmocka_unit_test(refused__even_for_itself),

@@ -461,6 +461,27 @@ static void observed__both_sections_in_order(void **state)
 	sim_stop();
 }
 
+/* A CPU that was away when the first step came. */
+static void observed__not_usable_before_its_prepare_steps(void **state)
+{
+	struct probe a = {.tag = "a", .hook = NULL};
+	struct probe o = {.tag = "o"};
+
+	sim_start(NULL);
+	probe_online(0xf7);
+	assert_true(probe_setup(&a, PREPARE) > 0);
+	assert_true(probe_setup(&o, ONLINE) > 0);
+	probe_trace();
+	a.hook = sees_usable;
+	probe_online(ALL);
+	assert_trace("a+3 o+3");
+	assert_int_equal(sim_cpus(KTHREAD_CPUS_USABLE), ALL);
+	a.hook = NULL;
+	assert_int_equal(kthread_cpuhp_remove(a.step), 0);
+	assert_int_equal(kthread_cpuhp_remove(o.step), 0);
+	sim_stop();
+}
+
 static void noticed(const struct kthread_config *config)
 {
 	struct probe a = {.tag = "a"};
@@ -603,6 +624,7 @@ int main(void)
 	    cmocka_unit_test(callbacks__hotplug_calls_are_refused),
 	    cmocka_unit_test(read_lock__hotplug_calls_are_refused),
 	    cmocka_unit_test(observed__both_sections_in_order),
+	    cmocka_unit_test(observed__not_usable_before_its_prepare_steps),
 	    cmocka_unit_test(observed__by_the_monitor),
 	    cmocka_unit_test(observed__a_failing_teardown_stops_nothing),
 	    cmocka_unit_test(observed__instances_are_undone),

@@ -518,6 +518,54 @@ static void observed__by_the_monitor(void **state)
 	noticed(&config);
 }
 
+static void observed__a_failing_startup_leaves_the_cpu_unused(void **state)
+{
+	for (int s = 0; s < 2; s++) {
+		struct probe a = {.tag = "a"};
+		struct probe b = {.tag = "b"};
+
+		sim_start(NULL);
+		assert_true(probe_setup(&a, PREPARE) > 0);
+		assert_true(probe_setup(&b, sections[s]) > 0);
+		probe_online(0xf7);
+		probe_trace();
+		atomic_store(&b.fail_up, 8);
+		probe_online(ALL);
+		assert_trace("a+3 b+3 a-3");
+		assert_int_equal(sim_cpus(KTHREAD_CPUS_USABLE), 0xf7);
+		assert_int_equal(sim_cpus(KTHREAD_CPUS_ONLINE), ALL);
+		assert_int_equal(probe_cpus(a.step), 0xf7);
+		assert_int_equal(sim_logged("CPU 3 has come, but a step fails"), 1);
+		atomic_store(&b.fail_up, 0);
+		probe_online(0xfb); /* another event is no reason to try again */
+		probe_online(ALL);
+		assert_trace("b-2 a-2 a+2 b+2");
+		probe_online(0xf7);
+		assert_trace("");
+		probe_online(ALL); /* it went, and came */
+		assert_trace("a+3 b+3");
+		assert_int_equal(sim_cpus(KTHREAD_CPUS_USABLE), ALL);
+
+		probe_online(0xf7);
+		atomic_store(&b.fail_up, 8);
+		probe_online(ALL);
+		probe_trace();
+		assert_int_equal(kthread_cpu_up(3, 0), -EIO); /* somebody asks for it */
+		assert_trace("a+3 b+3 a-3");
+		assert_int_equal(sim_cpus(KTHREAD_CPUS_USABLE), 0xf7);
+		assert_int_equal(kthread_rescan(), 0);
+		assert_trace("");
+		atomic_store(&b.fail_up, 0);
+		assert_int_equal(kthread_cpu_up(3, 0), 0);
+		assert_trace("a+3 b+3");
+		assert_int_equal(sim_cpus(KTHREAD_CPUS_USABLE), ALL);
+		assert_int_equal(kthread_cpuhp_remove(a.step), 0);
+		assert_int_equal(kthread_cpuhp_remove(b.step), 0);
+		probe_trace();
+		sim_stop();
+	}
+}
+
 static void observed__a_failing_teardown_stops_nothing(void **state)
 {
 	for (int s = 0; s < 2; s++) {
@@ -626,6 +674,7 @@ int main(void)
 	    cmocka_unit_test(observed__both_sections_in_order),
 	    cmocka_unit_test(observed__not_usable_before_its_prepare_steps),
 	    cmocka_unit_test(observed__by_the_monitor),
+	    cmocka_unit_test(observed__a_failing_startup_leaves_the_cpu_unused),
 	    cmocka_unit_test(observed__a_failing_teardown_stops_nothing),
 	    cmocka_unit_test(observed__instances_are_undone),
 	    cmocka_unit_test(online_steps__run_on_their_cpu),

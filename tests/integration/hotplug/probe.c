@@ -38,7 +38,8 @@ static int called(struct probe *probe, char what, unsigned int cpu)
 		CHECK(!(atomic_load(&probe->on) & bit) == (what == '+'));
 	note(probe, what, cpu);
 	atomic_store(&probe->tid, gettid());
-	atomic_fetch_add(what == '+' ? &probe->ups : &probe->downs, 1);
+	if (!fails)
+		atomic_fetch_add(what == '+' ? &probe->ups : &probe->downs, 1);
 	if (probe->hook)
 		probe->hook(probe, what, cpu);
 	if (fails && what == '-')

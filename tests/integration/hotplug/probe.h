@@ -16,7 +16,7 @@ struct probe {
 	atomic_uint fail_down; /* CPUs */
 	atomic_uint on;        /* CPUs on which it is up, by the calls */
 	atomic_uint torn;      /* CPUs on which a teardown failed: whether it is up there is the library's to say */
-	atomic_int ups, downs; /* calls */
+	atomic_int ups, downs; /* calls that succeeded */
 	_Atomic pid_t tid;     /* of the last call */
 	void (*hook)(struct probe *probe, char what, unsigned int cpu); /* '+' or '-' */
 	int step;

@@ -648,6 +648,50 @@ static void percpu__calls_from_callbacks(void **state)
 	sim_stop();
 }
 
+/* Its own handle and its neighbours' are there as soon as the first callback of a thread is called. */
+static atomic_int set_up;
+
+static void finds_itself(struct crew *crew, const char *what, unsigned int cpu)
+{
+	if (strcmp(what, "setup") != 0)
+		return;
+	CHECK(kthread_percpu_thread(&crew->desc, cpu) == kthread_self());
+	CHECK(kthread_percpu_thread(&crew->desc, (cpu + 1) % 7));
+	kthread_percpu_kick(&crew->desc, (cpu + 1) % 7);
+	atomic_fetch_add(&set_up, 1);
+}
+
+/* What was found at registration is told when the threads have begun. */
+static void log_waits(int level, const char *message, void *arg)
+{
+	sim_log(level, message, arg);
+	if (strstr(message, "CPU 7 cannot be used"))
+		AWAIT(atomic_load(&set_up) == 7);
+}
+
+static void percpu__threads_find_each_other_from_the_first_callback(void **state)
+{
+	struct kthread_config config = sim_config();
+	static struct crew crew;
+	struct kthread *k;
+
+	config.log = log_waits;
+	sim_start(&config);
+	atomic_store(&set_up, 0);
+	k = kthread_run_on_cpu(obedient, NULL, 7, "bound/%u");
+	AWAIT(state_of(k) == KTHREAD_WAITING);
+	sim_calm();
+	sim_online(0x7f);
+	crew_new(&crew);
+	crew.hook = finds_itself;
+	assert_int_equal(kthread_percpu_register(&crew.desc), 0);
+	assert_int_equal(sim_logged("CPU 7 cannot be used"), 1);
+	await_setup(&crew, 0x7f);
+	crew_leave(&crew);
+	assert_int_equal(kthread_stop(k), 0);
+	sim_stop();
+}
+
 /* ---- unregister -------------------------------------------------------------------------------------------------- */
 
 static atomic_bool enough;
@@ -781,6 +825,7 @@ int main(void)
 	    cmocka_unit_test(kthread_percpu_kick__true_if_it_changed_something),
 	    cmocka_unit_test(kthread_percpu_kick__is_never_lost),
 	    cmocka_unit_test(percpu__calls_from_callbacks),
+	    cmocka_unit_test(percpu__threads_find_each_other_from_the_first_callback),
 	    cmocka_unit_test(kthread_percpu_unregister__while_cpus_move),
 	    cmocka_unit_test(percpu__before_the_steps_of_the_application),
 	    cmocka_unit_test(percpu__on_its_own_cpu),

@@ -50,6 +50,15 @@ static size_t registered;
 
 /* ---- the thread ------------------------------------------------------------------------------------------------- */
 
+static bool in_view(enum kt_set set, unsigned int cpu)
+{
+	struct kt_view *view = kt_view_get();
+	const bool is_in = kt_cpus_test(view->setsize, view->set[set], cpu);
+
+	kt_view_put(view);
+	return is_in;
+}
+
 static bool on_its_cpu(const struct slot *slot)
 {
 	const int cpu = kt_config()->simulate ? (int)slot->cpu : sched_getcpu();
@@ -325,7 +334,6 @@ struct kthread *kthread_percpu_thread(struct kthread_percpu *desc, unsigned int 
 {
 	const struct slot *slot = slot_of(desc, cpu);
 	struct kthread *k = slot ? atomic_load_explicit(&slot->thread, memory_order_acquire) : NULL;
-	struct kt_view *view;
 
 	if (kt_library_forked()) {
 		errno = ECHILD;
@@ -334,12 +342,8 @@ struct kthread *kthread_percpu_thread(struct kthread_percpu *desc, unsigned int 
 	if (k)
 		return k;
 	errno = EINVAL;
-	if (!slot)
-		return NULL;
-	view = kt_view_get();
-	if (kt_cpus_test(view->setsize, view->set[KT_POSSIBLE], cpu))
+	if (slot && in_view(KT_POSSIBLE, cpu))
 		errno = ENOENT;
-	kt_view_put(view);
 	return NULL;
 }
 

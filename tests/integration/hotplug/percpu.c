@@ -694,6 +694,29 @@ static void percpu__threads_find_each_other_from_the_first_callback(void **state
 
 /* ---- unregister -------------------------------------------------------------------------------------------------- */
 
+static void kthread_percpu_unregister__of_a_cpu_that_is_away(void **state)
+{
+	static struct crew crew;
+
+	for (int cooperative = 0; cooperative < 2; cooperative++) {
+		sim_start(NULL);
+		crew_new(&crew);
+		assert_int_equal(kthread_percpu_register(&crew.desc), 0);
+		await_setup(&crew, ALL);
+		if (cooperative)
+			assert_int_equal(kthread_cpu_down(3, 0), 0);
+		else
+			probe_online(ALL & ~MINE);
+		crew_leave(&crew);
+		assert_int_equal(crew.cell[3].cleanups, 1);
+		assert_int_equal(crew.cell[3].parks, 1);
+		assert_int_equal(crew.cell[3].unparks, 0);
+		for (unsigned int cpu = 0; cpu < CPUS; cpu++)
+			assert_int_equal(crew.cell[cpu].cleaned_online, cpu != 3);
+		sim_stop();
+	}
+}
+
 static atomic_bool enough;
 
 static void *moves_cpus(void *arg)
@@ -826,6 +849,7 @@ int main(void)
 	    cmocka_unit_test(kthread_percpu_kick__is_never_lost),
 	    cmocka_unit_test(percpu__calls_from_callbacks),
 	    cmocka_unit_test(percpu__threads_find_each_other_from_the_first_callback),
+	    cmocka_unit_test(kthread_percpu_unregister__of_a_cpu_that_is_away),
 	    cmocka_unit_test(kthread_percpu_unregister__while_cpus_move),
 	    cmocka_unit_test(percpu__before_the_steps_of_the_application),
 	    cmocka_unit_test(percpu__on_its_own_cpu),

@@ -717,6 +717,33 @@ static void kthread_percpu_unregister__of_a_cpu_that_is_away(void **state)
 	}
 }
 
+/* A thread that works hands over to its neighbours, which may have been stopped already. */
+static void kicks_all(struct crew *crew, const char *what, unsigned int cpu)
+{
+	if (strcmp(what, "run") == 0 || strcmp(what, "cleanup") == 0 || strcmp(what, "park") == 0) {
+		CHECK(kthread_percpu_thread(&crew->desc, cpu) == kthread_self());
+		for (unsigned int other = 0; other < CPUS; other++)
+			kthread_percpu_kick(&crew->desc, other);
+	}
+}
+
+static void kthread_percpu_unregister__while_its_threads_kick_each_other(void **state)
+{
+	static struct crew crew;
+
+	sim_start(NULL);
+	for (int i = 0; i < 20; i++) {
+		crew_new(&crew);
+		crew.hook = kicks_all;
+		for (unsigned int cpu = 6; cpu < CPUS; cpu++) /* the last to be stopped */
+			crew.cell[cpu].work = 1 << 30;
+		assert_int_equal(kthread_percpu_register(&crew.desc), 0);
+		AWAIT(atomic_load(&crew.cell[7].runs) > 10);
+		crew_leave(&crew);
+	}
+	sim_stop();
+}
+
 static atomic_bool enough;
 
 static void *moves_cpus(void *arg)
@@ -850,6 +877,7 @@ int main(void)
 	    cmocka_unit_test(percpu__calls_from_callbacks),
 	    cmocka_unit_test(percpu__threads_find_each_other_from_the_first_callback),
 	    cmocka_unit_test(kthread_percpu_unregister__of_a_cpu_that_is_away),
+	    cmocka_unit_test(kthread_percpu_unregister__while_its_threads_kick_each_other),
 	    cmocka_unit_test(kthread_percpu_unregister__while_cpus_move),
 	    cmocka_unit_test(percpu__before_the_steps_of_the_application),
 	    cmocka_unit_test(percpu__on_its_own_cpu),

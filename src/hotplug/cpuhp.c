@@ -173,6 +173,12 @@ int kthread_cpuhp_remove_instance_nocalls(int step, void *instance)
 
 /* ---- looking ---------------------------------------------------------------------------------------------------- */
 
+/* One of the application's. With the lock. */
+static const struct kt_step *find(int number)
+{
+	return kt_hotplug_is_internal(number) ? NULL : kt_steps_find(kt_hotplug_steps(), number);
+}
+
 int kthread_cpuhp_cpus(int number, size_t setsize, cpu_set_t *set)
 {
 	struct kt_steps *steps = kt_hotplug_steps();
@@ -182,7 +188,7 @@ int kthread_cpuhp_cpus(int number, size_t setsize, cpu_set_t *set)
 	if (error)
 		return error;
 	kt_lock(&steps->lock);
-	step = kt_steps_find(steps, number);
+	step = find(number);
 	error = step && set && setsize >= steps->setsize ? 0 : -EINVAL;
 	if (!error) {
 		memset(set, 0, setsize);
@@ -201,7 +207,7 @@ int64_t kthread_cpuhp_failures(int number)
 	if (failures)
 		return failures;
 	kt_lock(&steps->lock);
-	step = kt_steps_find(steps, number);
+	step = find(number);
 	failures = step ? step->failures : -EINVAL;
 	kt_unlock(&steps->lock);
 	return failures;

@@ -36,12 +36,13 @@ struct kt_step *kt_steps_find(const struct kt_steps *steps, int number)
 	return step;
 }
 
-static bool name_is_taken(const struct kt_steps *steps, const char *name)
+/* The library's own steps have names for the log only. */
+static bool name_is_taken(const struct kt_steps *steps, int section, const char *name)
 {
 	const struct kt_step *step;
 
 	TAILQ_FOREACH(step, &steps->list, link) {
-		if (strcmp(step->name, name) == 0)
+		if (strcmp(step->name, name) == 0 && (step->section == KT_CPUHP_CREATE) == (section == KT_CPUHP_CREATE))
 			return true;
 	}
 	return false;
@@ -70,7 +71,7 @@ struct kt_step *kt_steps_add(struct kt_steps *steps, int section, const char *na
 	if (!name || !name[0] || section < KT_CPUHP_CREATE || section > KTHREAD_CPUHP_ONLINE)
 		return NULL;
 	errno = EBUSY;
-	if (name_is_taken(steps, name))
+	if (name_is_taken(steps, section, name))
 		return NULL;
 	step = calloc(1, sizeof(*step) + strlen(name) + 1);
 	if (!step)

@@ -819,6 +819,32 @@ static void percpu__before_the_steps_of_the_application(void **state)
 	sim_stop();
 }
 
+/* What the library calls its own things is nobody's business. */
+static void percpu__takes_no_name_of_a_step(void **state)
+{
+	struct kthread_percpu desc = bare();
+	int step;
+
+	sim_start(NULL);
+	step = kthread_cpuhp_setup(KTHREAD_CPUHP_PREPARE, "per-CPU threads", NULL, NULL, NULL);
+	assert_true(step > 0);
+	assert_int_equal(kthread_percpu_register(&desc), 0);
+	assert_int_equal(kthread_cpuhp_remove(step), 0);
+	step = kthread_cpuhp_setup(KTHREAD_CPUHP_PREPARE, "per-CPU threads", NULL, NULL, NULL);
+	assert_true(step > 0);
+	for (int number = 1; number < step; number++) {
+		cpu_set_t set;
+
+		assert_int_equal(kthread_cpuhp_remove(number), -EINVAL);
+		assert_int_equal(kthread_cpuhp_add_instance(number, &desc), -EINVAL);
+		assert_int_equal(kthread_cpuhp_failures(number), -EINVAL);
+		assert_int_equal(kthread_cpuhp_cpus(number, sizeof(set), &set), -EINVAL);
+	}
+	assert_int_equal(kthread_cpuhp_remove(step), 0);
+	kthread_percpu_unregister(&desc);
+	sim_stop();
+}
+
 /* ---- on this machine --------------------------------------------------------------------------------------------- */
 
 static void at_home(struct crew *crew, const char *what, unsigned int cpu)
@@ -880,6 +906,7 @@ int main(void)
 	    cmocka_unit_test(kthread_percpu_unregister__while_its_threads_kick_each_other),
 	    cmocka_unit_test(kthread_percpu_unregister__while_cpus_move),
 	    cmocka_unit_test(percpu__before_the_steps_of_the_application),
+	    cmocka_unit_test(percpu__takes_no_name_of_a_step),
 	    cmocka_unit_test(percpu__on_its_own_cpu),
 	};
 

@@ -324,7 +324,7 @@ bool kthread_percpu_kick(struct kthread_percpu *desc, unsigned int cpu)
 	struct kthread *k = slot ? atomic_load_explicit(&slot->thread, memory_order_acquire) : NULL;
 
 	/* acq_rel: what we did before is seen by the thread that clears it, also if another's kick is what wakes it */
-	if (!k || atomic_exchange_explicit(&slot->kicked, true, memory_order_acq_rel))
+	if (!k || kt_handle_alive(k) != 0 || atomic_exchange_explicit(&slot->kicked, true, memory_order_acq_rel))
 		return false;
 	kthread_wake(k);
 	return true;

@@ -845,6 +845,44 @@ static void percpu__takes_no_name_of_a_step(void **state)
 	sim_stop();
 }
 
+/* ---- fork() ------------------------------------------------------------------------------------------------------ */
+
+static int child_of_a_crew(void *arg)
+{
+	struct crew *crew = arg;
+	struct kthread_percpu own = bare();
+
+	EXPECT(kthread_percpu_register(&own) == -ECHILD);
+	EXPECT(!kthread_percpu_thread(&crew->desc, 3) && errno == ECHILD);
+	EXPECT(!kthread_percpu_kick(&crew->desc, 3));
+	kthread_percpu_unregister(&crew->desc);
+	EXPECT(!crew->desc.state);
+	EXPECT(kthread_init(NULL) == 0);
+#ifndef __SANITIZE_THREAD__ /* it takes a new thread of the child for one of its parent's */
+	EXPECT(kthread_percpu_register(&own) == 0);
+	EXPECT(kthread_percpu_thread(&own, 0));
+	kthread_percpu_unregister(&own);
+#endif
+	EXPECT(kthread_fini() == 0);
+	return 0;
+}
+
+static void percpu__in_a_forked_child(void **state)
+{
+	static struct crew crew;
+
+	sim_start(NULL);
+	crew_new(&crew);
+	assert_int_equal(kthread_percpu_register(&crew.desc), 0);
+	await_setup(&crew, ALL);
+	assert_int_equal(in_child(child_of_a_crew, &crew), 0);
+	atomic_store(&crew.cell[3].work, 1);
+	assert_true(kthread_percpu_kick(&crew.desc, 3));
+	AWAIT(atomic_load(&crew.cell[3].runs) == 1);
+	crew_leave(&crew);
+	sim_stop();
+}
+
 /* ---- on this machine --------------------------------------------------------------------------------------------- */
 
 static void at_home(struct crew *crew, const char *what, unsigned int cpu)
@@ -907,6 +945,7 @@ int main(void)
 	    cmocka_unit_test(kthread_percpu_unregister__while_cpus_move),
 	    cmocka_unit_test(percpu__before_the_steps_of_the_application),
 	    cmocka_unit_test(percpu__takes_no_name_of_a_step),
+	    cmocka_unit_test(percpu__in_a_forked_child),
 	    cmocka_unit_test(percpu__on_its_own_cpu),
 	};
 

@@ -87,7 +87,7 @@ static void give_up(unsigned int cpu)
 {
 	const int error = kt_hotplug_give_up(cpu, KT_BY_PLAN, 0, kt_deadline(PATIENCE));
 
-	if (!error)
+	if (!error || error == -EDEADLK) /* one of the CPU's own threads looks: for the next who does */
 		return;
 	kt_cpus_add(plan.setsize, plan.refused, cpu);
 	kt_log(LOG_WARNING, "plan_file: CPU %u cannot be given up: %s", cpu,

@@ -322,6 +322,34 @@ static void plan__and_calls(void **state)
 	sim_stop();
 }
 
+/* The thread that finds the plan would have to wait for itself. */
+static atomic_int result;
+
+static int rescans(void *data)
+{
+	atomic_store(&result, kthread_rescan());
+	return obedient(NULL);
+}
+
+static void plan__found_by_a_thread_of_that_cpu(void **state)
+{
+	struct kthread *k;
+
+	start(BY_RESCAN, "plan");
+	k = kthread_create(rescans, NULL, "rescans");
+	assert_int_equal(kthread_set_per_cpu(k, 7), 0);
+	sim_calm();
+	sim_replace("plan", "0-6\n");
+	atomic_store(&result, 1);
+	kthread_wake(k);
+	await_waiting(k);
+	assert_int_equal(atomic_load(&result), 0);
+	AWAIT_USABLE(0x7fu); /* by the next who looks */
+	AWAIT(state_of(k) == KTHREAD_PARKED);
+	assert_int_equal(kthread_stop(k), 0);
+	sim_stop();
+}
+
 static void plan__bad_name(void **state)
 {
 	struct kthread_config config = sim_config();
@@ -354,6 +382,7 @@ int main(void)
 	    cmocka_unit_test(plan__would_leave_nothing),
 	    cmocka_unit_test(plan__a_step_refuses),
 	    cmocka_unit_test(plan__and_calls),
+	    cmocka_unit_test(plan__found_by_a_thread_of_that_cpu),
 	    cmocka_unit_test(plan__bad_name),
 	};
 

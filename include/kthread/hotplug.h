@@ -26,8 +26,9 @@
  * Callbacks are called one at a time, under no lock of the library's, by the thread that asks for the change, by the
  * monitor, or (ONLINE) by a thread that is bound to the CPU. While one runs, kthread_cpus_read_lock() keeps others
  * waiting; so a callback must not wait for a thread that waits for that lock, and holds it itself. These functions (but
- * the read lock), kthread_rescan() and kthread_housekeeping_set() answer -EDEADLK in a callback, and to the holder of the
- * read lock. A callback that forks must not return in the child.
+ * the read lock), kthread_rescan() and kthread_housekeeping_set() answer -EDEADLK in a callback, to the holder of the
+ * read lock, and to a kthread that has been asked to park or stop if they would have to wait for somebody, who may be
+ * waiting for it. A callback that forks must not return in the child.
  *
  * Source: the kernel's cpuhp state machine (cpuhp_setup_state() and family), cpus_read_lock(), remove_cpu(), add_cpu().
  */

@@ -30,7 +30,7 @@ struct kthread_config {
 	/* A file with the cpulist we will be left with soon; NULL = none. CPUs that it does not list are given up as by
 	 * kthread_cpu_down() before they go, those that it lists again are taken back; while there is no such file nothing is
 	 * given up. A list that is malformed, or empty, is logged, and the former plan stays. Replace the file by renaming
-	 * another over it. Needs inotify, or is seen at the next poll. */
+	 * another over it. Needs inotify, or is seen at the next poll. A relative name is of the directory at kthread_init(). */
 	const char *plan_file;
 	void (*log)(int level, const char *message, void *arg); /* syslog(3) levels; NULL = silent, or KTHREAD_LOG */
 	void *log_arg;

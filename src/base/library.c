@@ -8,10 +8,12 @@
 #include <kthread/library.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/auxv.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/options.h"
@@ -125,6 +127,21 @@ static void config_free(struct kt_config *config)
 	*config = (struct kt_config){0};
 }
 
+/* Absolute: daemons change their directory. */
+static int resolve_plan_file(const char *given, char **ret)
+{
+	char path[PATH_MAX];
+	const char *directory = given[0] == '/' ? "" : getcwd(path, sizeof(path));
+	char *whole;
+
+	if (!directory)
+		return malformed("plan_file", given, "to be found: its directory has no name");
+	if (!given[0] || asprintf(&whole, given[0] == '/' ? "%s%s" : "%s/%s", directory, given) < 0)
+		return given[0] ? -ENOMEM : malformed("plan_file", given, "the name of a file");
+	*ret = whole;
+	return strlen(whole) < PATH_MAX ? 0 : malformed("plan_file", given, "the name of a file");
+}
+
 static int resolve_strings(const struct kthread_config *given, struct kt_config *config)
 {
 	int error = resolve_string(given->root, "KTHREAD_ROOT", &config->root);
@@ -135,12 +152,8 @@ static int resolve_strings(const struct kthread_config *given, struct kt_config 
 	}
 	if (!error)
 		error = resolve_string(given->housekeeping, "KTHREAD_HOUSEKEEPING", &config->housekeeping);
-	if (!error && given->plan_file) {
-		if (!given->plan_file[0] || strlen(given->plan_file) >= PATH_MAX)
-			return malformed("plan_file", given->plan_file, "the name of a file");
-		config->plan_file = strdup(given->plan_file);
-		error = config->plan_file ? 0 : -ENOMEM;
-	}
+	if (!error && given->plan_file)
+		error = resolve_plan_file(given->plan_file, &config->plan_file);
 	if (error)
 		return error;
 	for (size_t length = strlen(config->root); length > 0 && config->root[length - 1] == '/'; length--)

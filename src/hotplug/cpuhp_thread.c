@@ -65,8 +65,17 @@ int kt_cpuhp_thread_start(void)
 static void forget(void)
 {
 	cpuhp.thread = NULL;
+	atomic_store_explicit(&cpuhp.fn, NULL, memory_order_relaxed);
+	cpuhp.messages.first = NULL;
 	free(cpuhp.mask);
 	cpuhp.mask = NULL;
+}
+
+/* The handle stays: a fork() may come at any moment. */
+void kt_cpuhp_thread_quiet(void)
+{
+	if (cpuhp.thread)
+		kthread_stop(kthread_get(cpuhp.thread));
 }
 
 void kt_cpuhp_thread_stop(void)

@@ -7,6 +7,7 @@
 
 /* Make it, if there is none yet. 0, -ENOMEM, -EAGAIN. In a transition. */
 int kt_cpuhp_thread_start(void);
+void kt_cpuhp_thread_quiet(void);
 void kt_cpuhp_thread_stop(void);
 void kt_cpuhp_thread_forked(void);
 

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "hotplug/cpuhp_thread.h"
 #include "hotplug/plan.h"
 #include "hotplug/transition.h"
 #include "machine/cpumask.h"
@@ -55,26 +56,32 @@ static void renew_watches(struct monitor *m)
 	m->watch_failed = error != 0;
 }
 
+/* A long plan is followed in several transitions, so that who wants to read does not wait for all of it. */
 static int look_and_follow(enum kt_doubt doubt, const cpu_set_t *touched, bool *ret_settled)
 {
-	const int error = kt_hotplug_look(doubt, touched, ret_settled);
+	bool more = true;
+	int error = 0;
 
-	kt_plan_follow();
+	while (more && !error) {
+		error = kt_transition_begin();
+		if (error)
+			break;
+		error = kt_hotplug_look(doubt, touched, ret_settled);
+		more = kt_plan_follow();
+		kt_transition_end();
+		doubt = KT_DOUBT_NONE;
+	}
 	return error;
 }
 
 int kthread_rescan(void)
 {
-	int error = kt_library_up();
+	const int error = kt_library_up();
 	bool settled;
 
-	if (!error)
-		error = kt_log_inside() ? -EDEADLK : kt_transition_begin();
 	if (error)
 		return error;
-	error = look_and_follow(KT_DOUBT_ALL, NULL, &settled);
-	kt_transition_end();
-	return error;
+	return kt_log_inside() ? -EDEADLK : look_and_follow(KT_DOUBT_ALL, NULL, &settled);
 }
 
 /* `again`: this was caused by an event, so look once more when the machine has settled. */
@@ -82,11 +89,8 @@ static void look(struct monitor *m, enum kt_doubt doubt, bool again)
 {
 	bool settled = false;
 
-	if (kt_transition_begin() != 0)
-		return; /* asked to stop meanwhile */
 	if (look_and_follow(doubt, m->touched, &settled) != 0)
 		settled = false; /* no memory: as if the machine were changing */
-	kt_transition_end();
 	renew_watches(m);
 	m->poll_at = next_poll();
 	m->settle_at = KT_NEVER;
@@ -177,6 +181,7 @@ static void quiet(void)
 {
 	if (monitor.thread)
 		kthread_stop(kthread_get(monitor.thread));
+	kt_cpuhp_thread_quiet();
 }
 
 static void stop_monitor(void)
@@ -216,6 +221,7 @@ static int watch(void)
 		stop_monitor();
 		return monitor.asked;
 	}
+	kt_plan_begin();
 	kthread_wake(monitor.thread);
 	kt_placement_watched();
 	return 0;

@@ -19,6 +19,7 @@
 
 #define PLAN_MAX 65536 /* every second CPU of 10 000, and more */
 #define PATIENCE KT_NS_PER_S
+#define CPUS_A_TURN 16
 #define EVENTS (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ONLYDIR)
 
 static struct {
@@ -31,6 +32,7 @@ static struct {
 	cpu_set_t *refused;
 	cpu_set_t *work;
 	uint64_t generation; /* for which CPUs were refused */
+	atomic_bool begun;   /* release, pairs with kt_plan_follow(): before that the rest may go again */
 } plan = {.fd = -1};
 
 /* ---- reading ---------------------------------------------------------------------------------------------------- */
@@ -102,23 +104,32 @@ static void take_back(unsigned int cpu)
 		kt_log(LOG_WARNING, "plan_file: CPU %u cannot be used again: %s", cpu, strerror(-error));
 }
 
-/* One that stays first: else what goes might be the last. */
-static void act(void)
+/* One that stays first: else what goes might be the last. True: there is more to do. */
+static bool act(void)
 {
+	unsigned int left = CPUS_A_TURN;
+
 	read_possible(plan.work);
 	for (int cpu = kt_cpus_next(plan.setsize, plan.work, 0); cpu >= 0;
 	     cpu = kt_cpus_next(plan.setsize, plan.work, (unsigned int)cpu + 1)) {
-		if (kt_hotplug_given_up((unsigned int)cpu, KT_BY_PLAN) &&
-		    kt_cpus_test(plan.setsize, plan.left, (unsigned int)cpu))
-			take_back((unsigned int)cpu);
+		if (!kt_hotplug_given_up((unsigned int)cpu, KT_BY_PLAN) ||
+		    !kt_cpus_test(plan.setsize, plan.left, (unsigned int)cpu))
+			continue;
+		if (left-- == 0)
+			return true;
+		take_back((unsigned int)cpu);
 	}
 	kt_cpus_andnot(plan.setsize, plan.work, plan.work, plan.left);
 	kt_cpus_andnot(plan.setsize, plan.work, plan.work, plan.refused);
 	for (int cpu = kt_cpus_next(plan.setsize, plan.work, 0); cpu >= 0;
 	     cpu = kt_cpus_next(plan.setsize, plan.work, (unsigned int)cpu + 1)) {
-		if (!kt_hotplug_given_up((unsigned int)cpu, KT_BY_PLAN))
-			give_up((unsigned int)cpu);
+		if (kt_hotplug_given_up((unsigned int)cpu, KT_BY_PLAN))
+			continue;
+		if (left-- == 0)
+			return true;
+		give_up((unsigned int)cpu);
 	}
+	return false;
 }
 
 static uint64_t generation(void)
@@ -147,15 +158,18 @@ static void watch(void)
 	inotify_add_watch(plan.fd, path, EVENTS); /* where that cannot be, the poll finds it */
 }
 
-void kt_plan_follow(void)
+bool kt_plan_follow(void)
 {
-	if (!plan.text)
-		return;
+	bool more;
+
+	if (!atomic_load_explicit(&plan.begun, memory_order_acquire))
+		return false;
 	watch(); /* before the file is read: what changes later makes an event */
 	if (read_plan() || plan.generation != generation())
 		kt_cpus_zero(plan.setsize, plan.refused);
-	act();
+	more = act();
 	plan.generation = generation();
+	return more;
 }
 
 /* ---- the monitor's ---------------------------------------------------------------------------------------------- */
@@ -202,8 +216,14 @@ int kt_plan_start(void)
 	return 0;
 }
 
+void kt_plan_begin(void)
+{
+	atomic_store_explicit(&plan.begun, plan.text, memory_order_release);
+}
+
 void kt_plan_stop(void)
 {
+	atomic_store_explicit(&plan.begun, false, memory_order_relaxed);
 	if (plan.fd >= 0)
 		close(plan.fd);
 	plan.fd = -1;

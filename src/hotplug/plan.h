@@ -6,15 +6,21 @@
 #ifndef KT_HOTPLUG_PLAN_H
 #define KT_HOTPLUG_PLAN_H
 
-/* 0, -ENOMEM. Nothing to do without a plan_file. */
+#include <stdbool.h>
+
+/* 0, -ENOMEM. Nothing to do without a plan_file. It is followed from begin() on. */
 int kt_plan_start(void);
+void kt_plan_begin(void);
 void kt_plan_stop(void);
 
 /* An inotify fd that is readable when the file may have changed; -1 = none. kt_plan_drain() reads all that is there. */
 int kt_plan_fd(void);
 void kt_plan_drain(void);
 
-/* Read the file, and do what it says. In a transition, after a look. */
-void kt_plan_follow(void);
+/*
+ * Read the file, and do what it says, for some CPUs: true if there are more, for which others should not have to wait.
+ * In a transition, after a look.
+ */
+bool kt_plan_follow(void);
 
 #endif

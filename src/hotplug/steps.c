@@ -154,6 +154,8 @@ static int tear_down(struct kt_steps *steps, const struct kt_step *step, struct 
 	return error;
 }
 
+#define GOING_BACK "startup while going back"
+
 static void note_failure(struct kt_steps *steps, struct kt_step *step, unsigned int cpu, const char *what, int error)
 {
 	kt_lock(&steps->lock);
@@ -180,7 +182,7 @@ static void start_again(struct kt_steps *steps, struct kt_step *step, struct kt_
 	const int error = start(steps, step, instance, cpu);
 
 	if (error)
-		note_failure(steps, step, cpu, "startup while going back", error);
+		note_failure(steps, step, cpu, GOING_BACK, error);
 }
 
 /* ---- on the CPU ------------------------------------------------------------------------------------------------- */
@@ -330,6 +332,8 @@ static int up_job(void *arg)
 		if (error)
 			break;
 	}
+	if (error && steps->going_back)
+		note_failure(steps, step, job->cpu, GOING_BACK, error);
 	for (; error && step && step->section == job->section; step = TAILQ_PREV(step, kt_step_list, link))
 		undo_started(steps, step, job->cpu);
 	return error;

@@ -42,6 +42,7 @@ struct kt_steps {
 	struct kt_step_list list; /* ascending */
 	int last_number;
 	uint64_t pass;
+	bool going_back; /* set by who takes back a down: a startup that fails now can stop nothing */
 	size_t setsize;
 	/* Run job(arg) on the CPU, for the ONLINE section, and return its result. */
 	int (*on_cpu)(unsigned int cpu, int (*job)(void *arg), void *arg);

@@ -30,6 +30,7 @@ static struct {
 	cpu_set_t *failed; /* a startup failed; until they go, or somebody asks for them */
 	cpu_set_t *there;  /* online and allowed, by the last look */
 	cpu_set_t *work;
+	bool unsettled; /* by an admission, since the last look */
 } hotplug = {.steps = {.lock = PTHREAD_MUTEX_INITIALIZER}};
 
 struct kt_steps *kt_hotplug_steps(void)
@@ -49,12 +50,6 @@ const cpu_set_t *kt_hotplug_up(void)
 	return hotplug.up;
 }
 
-int kt_hotplug_confine(void)
-{
-	kt_cpus_and(hotplug.setsize, hotplug.up, hotplug.up, hotplug.there);
-	return kt_placement_admit(hotplug.up);
-}
-
 bool kt_hotplug_given_up(unsigned int cpu, enum kt_giver giver)
 {
 	return kt_cpus_test(hotplug.setsize, hotplug.given_up[giver], cpu);
@@ -70,34 +65,47 @@ static bool any_step(void)
 	return !TAILQ_EMPTY(&hotplug.steps.list);
 }
 
-static bool in_view(enum kt_set set, unsigned int cpu)
-{
-	struct kt_view *view = kt_view_get();
-	const bool is_in = kt_cpus_test(view->setsize, view->set[set], cpu);
-
-	kt_view_put(view);
-	return is_in;
-}
-
 /* ---- one CPU ---------------------------------------------------------------------------------------------------- */
 
+static int admit(void)
+{
+	bool settled = true;
+	const int error = kt_placement_admit(hotplug.up, &settled);
+
+	hotplug.unsettled |= error || !settled;
+	return error;
+}
+
+/* Under the lock: kthread_cpuhp_cpus() may be looking. */
 static int let_in(unsigned int cpu)
 {
+	kt_lock(&hotplug.steps.lock);
 	kt_cpus_add(hotplug.setsize, hotplug.up, cpu);
-	return kt_placement_admit(hotplug.up);
+	kt_unlock(&hotplug.steps.lock);
+	return admit();
 }
 
 static int shut_out(unsigned int cpu)
 {
+	kt_lock(&hotplug.steps.lock);
 	kt_cpus_remove(hotplug.setsize, hotplug.up, cpu);
-	return kt_placement_admit(hotplug.up);
+	kt_unlock(&hotplug.steps.lock);
+	return admit();
+}
+
+int kt_hotplug_confine(void)
+{
+	kt_lock(&hotplug.steps.lock);
+	kt_cpus_and(hotplug.setsize, hotplug.up, hotplug.up, hotplug.there);
+	kt_unlock(&hotplug.steps.lock);
+	return admit(); /* or one that comes would be in the view before its steps have heard of it */
 }
 
 /* Whatever is still up goes down; nothing can stop it. */
 static void take_down_anyway(unsigned int cpu)
 {
 	kt_steps_down(&hotplug.steps, KTHREAD_CPUHP_ONLINE, cpu, true);
-	if (in_view(KT_USABLE, cpu))
+	if (kt_view_has(KT_USABLE, cpu))
 		kt_place_vacate(cpu, kt_deadline(PATIENCE));
 	shut_out(cpu); /* for want of memory the next look does it */
 	kt_place_vacated();
@@ -153,7 +161,9 @@ static int take_down(unsigned int cpu, unsigned int flags, uint64_t deadline)
 		error = write_online(cpu, false);
 	if (!error)
 		return 0;
+	hotplug.steps.going_back = true;
 	back = bring_up(cpu);
+	hotplug.steps.going_back = false;
 	if (back) {
 		kt_log(LOG_ERR, "CPU %u: going back failed: %s; it is not used", cpu, strerror(-back));
 		kt_cpus_add(hotplug.setsize, hotplug.failed, cpu);
@@ -166,12 +176,16 @@ static int take_down(unsigned int cpu, unsigned int flags, uint64_t deadline)
 /* A CPU that was given up is better than none. */
 static void never_unusable(void)
 {
+	bool any = false;
+
 	if (kt_cpus_intersect(hotplug.setsize, hotplug.up, hotplug.there))
 		return;
-	kt_log(LOG_WARNING, "every other CPU has gone: those that were given up are used again");
-	for (int i = 0; i < KT_GIVERS; i++)
+	for (int i = 0; i < KT_GIVERS; i++) {
+		any |= kt_cpus_intersect(hotplug.setsize, hotplug.given_up[i], hotplug.there);
 		kt_cpus_andnot(hotplug.setsize, hotplug.given_up[i], hotplug.given_up[i], hotplug.there);
-	kt_cpus_zero(hotplug.setsize, hotplug.failed);
+	}
+	if (any)
+		kt_log(LOG_WARNING, "every other CPU has gone: those that were given up are used again");
 }
 
 static void follow_gone(void)
@@ -212,8 +226,10 @@ static void forget_gone(void)
 		kt_cpus_andnot(hotplug.setsize, hotplug.work, hotplug.work, hotplug.given_up[i]);
 	if (kt_cpus_subset(hotplug.setsize, hotplug.work, hotplug.up))
 		return;
+	kt_lock(&hotplug.steps.lock);
 	kt_cpus_or(hotplug.setsize, hotplug.up, hotplug.up, hotplug.work);
-	kt_placement_admit(hotplug.up);
+	kt_unlock(&hotplug.steps.lock);
+	admit();
 }
 
 static void read_there(void)
@@ -240,7 +256,9 @@ int kt_hotplug_look(enum kt_doubt doubt, const cpu_set_t *touched, bool *ret_set
 {
 	const int error = kt_placement_look(doubt, touched, ret_settled);
 
+	hotplug.unsettled = false;
 	follow();
+	*ret_settled &= !hotplug.unsettled;
 	return error;
 }
 
@@ -282,10 +300,10 @@ int kt_hotplug_give_up(unsigned int cpu, enum kt_giver giver, unsigned int flags
 {
 	int error;
 
-	if (in_view(KT_USABLE, cpu)) {
+	if (kt_view_has(KT_USABLE, cpu)) {
 		error = is_last(cpu) ? -EBUSY : take_down(cpu, flags, deadline);
 	} else {
-		error = flags & KTHREAD_CPU_PHYSICAL && in_view(KT_ONLINE, cpu) ? write_online(cpu, false) : 0;
+		error = flags & KTHREAD_CPU_PHYSICAL && kt_view_has(KT_ONLINE, cpu) ? write_online(cpu, false) : 0;
 		if (!error)
 			shut_out(cpu); /* not when it comes, either */
 	}
@@ -318,7 +336,7 @@ int kt_hotplug_take_back(unsigned int cpu, enum kt_giver giver, unsigned int fla
 {
 	const bool had = kt_hotplug_given_up(cpu, giver);
 	const bool had_failed = kt_cpus_test(hotplug.setsize, hotplug.failed, cpu);
-	const bool physical = flags & KTHREAD_CPU_PHYSICAL && !in_view(KT_ONLINE, cpu);
+	const bool physical = flags & KTHREAD_CPU_PHYSICAL && !kt_view_has(KT_ONLINE, cpu);
 	int error = physical ? write_online(cpu, true) : 0;
 
 	if (error)
@@ -328,10 +346,12 @@ int kt_hotplug_take_back(unsigned int cpu, enum kt_giver giver, unsigned int fla
 	error = look_for(cpu);
 	if (!error)
 		return 0;
-	if (had)
+	/* A plan does not ask again: as with any CPU that has come, and a step fails. */
+	if (had && giver == KT_BY_CALL) {
 		kt_cpus_add(hotplug.setsize, hotplug.given_up[giver], cpu);
-	if (had && !had_failed)
-		kt_cpus_remove(hotplug.setsize, hotplug.failed, cpu);
+		if (!had_failed)
+			kt_cpus_remove(hotplug.setsize, hotplug.failed, cpu);
+	}
 	if (physical)
 		write_online(cpu, false);
 	return error;

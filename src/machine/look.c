@@ -96,7 +96,8 @@ static int look_at_sysfs(void)
 		kt_cpus_or(setsize, look.set[KT_SEEN_PRESENT], look.set[KT_SEEN_PRESENT], look.set[KT_SEEN_ONLINE]);
 		isolated = renew(KT_SEEN_ISOLATED, kt_sysfs_isolated);
 		nohz_full = renew(KT_SEEN_NOHZ_FULL, kt_sysfs_nohz_full);
-		say(&look.said.isolated, isolated ? isolated : nohz_full, "/sys/devices/system/cpu/isolated or nohz_full");
+		say(&look.said.isolated, isolated ? isolated : nohz_full,
+		    "/sys/devices/system/cpu/isolated or nohz_full");
 	}
 	return error;
 }

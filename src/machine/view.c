@@ -77,6 +77,15 @@ void kt_view_put(struct kt_view *view)
 		free(view);
 }
 
+bool kt_view_has(enum kt_set set, unsigned int cpu)
+{
+	struct kt_view *view = kt_view_get();
+	const bool has = kt_cpus_test(view->setsize, view->set[set], cpu);
+
+	kt_view_put(view);
+	return has;
+}
+
 /* Takes over the caller's reference; NULL: there is no view any more. */
 static void view_publish(struct kt_view *view)
 {

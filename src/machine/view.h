@@ -37,6 +37,8 @@ struct kt_view {
 /* The current view with a reference. Never NULL between kt_machine_start() and kt_machine_stop(). Any thread. */
 struct kt_view *kt_view_get(void);
 void kt_view_put(struct kt_view *view);
+/* Is the CPU in this set of the current one? */
+bool kt_view_has(enum kt_set set, unsigned int cpu);
 
 /*
  * Read sysfs and the cgroup files again and publish a new view if any set differs. The callers take turns (the

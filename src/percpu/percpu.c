@@ -36,7 +36,7 @@ struct slot {
 
 struct kthread_percpu_state {
 	struct kthread_percpu desc; /* the caller's, as this version knows it */
-	unsigned int epoch;
+	unsigned int life;
 	bool begun; /* all or nothing: none begins before all have been made */
 	size_t count;
 	struct slot slots[];
@@ -45,34 +45,17 @@ struct kthread_percpu_state {
 /* The step, while any description is registered. Only in transitions. */
 static int step;
 static size_t registered;
+static unsigned int life; /* of the library: what was registered in another one is not in the list of steps */
 
 #define ASK_AGAIN_NS KT_NS_PER_MS
 
 /* ---- the thread ------------------------------------------------------------------------------------------------- */
-
-static bool in_view(enum kt_set set, unsigned int cpu)
-{
-	struct kt_view *view = kt_view_get();
-	const bool is_in = kt_cpus_test(view->setsize, view->set[set], cpu);
-
-	kt_view_put(view);
-	return is_in;
-}
 
 static bool on_its_cpu(const struct slot *slot)
 {
 	const int cpu = kt_config()->simulate ? (int)slot->cpu : sched_getcpu();
 
 	return cpu < 0 || (unsigned int)cpu == slot->cpu;
-}
-
-static bool is_usable(unsigned int cpu)
-{
-	struct kt_view *view = kt_view_get();
-	const bool usable = kt_cpus_test(view->setsize, view->set[KT_USABLE], cpu);
-
-	kt_view_put(view);
-	return usable;
 }
 
 /* The kernel has moved it without a word: placement looks, and brings it back or has it park. */
@@ -144,7 +127,7 @@ static int percpu_fn(void *data)
 			work_or_wait(slot);
 	}
 	if (slot->stage != NEW && desc->cleanup)
-		desc->cleanup(slot->cpu, on_its_cpu(slot) && is_usable(slot->cpu), desc->arg);
+		desc->cleanup(slot->cpu, on_its_cpu(slot) && kt_view_has(KT_USABLE, slot->cpu), desc->arg);
 	return 0;
 }
 
@@ -212,7 +195,7 @@ static struct kthread_percpu_state *state_new(const struct kthread_percpu *desc)
 	if (!state)
 		return NULL;
 	state->desc = *desc;
-	state->epoch = atomic_load_explicit(&kt_epoch, memory_order_relaxed);
+	state->life = life;
 	state->count = count;
 	for (size_t cpu = 0; cpu < count; cpu++) {
 		state->slots[cpu].state = state;
@@ -288,11 +271,11 @@ static bool is_one_of_its_threads(const struct kthread_percpu_state *state)
 void kthread_percpu_unregister(struct kthread_percpu *desc)
 {
 	struct kthread_percpu_state *state = desc ? desc->state : NULL;
-	bool here; /* a forked child has the memory, and nothing else */
+	bool here; /* a forked child, and the library's next life, have the memory and nothing else */
 
 	if (!state)
 		return;
-	here = state->epoch == atomic_load_explicit(&kt_epoch, memory_order_relaxed);
+	here = state->life == life;
 	if (here && (is_one_of_its_threads(state) || kt_hotplug_begin() != 0)) {
 		kt_log(LOG_ERR, "%s: cannot be unregistered from here: it stays", state->desc.name);
 		return;
@@ -342,19 +325,21 @@ struct kthread *kthread_percpu_thread(struct kthread_percpu *desc, unsigned int 
 	if (k)
 		return k;
 	errno = EINVAL;
-	if (slot && in_view(KT_POSSIBLE, cpu))
+	if (slot && kt_view_has(KT_POSSIBLE, cpu))
 		errno = ENOENT;
 	return NULL;
 }
 
-/* ---- fork ------------------------------------------------------------------------------------------------------- */
+/* ---- the library's life ----------------------------------------------------------------------------------------- */
 
-static void fork_child(void)
+static void forget(void)
 {
 	registered = 0;
+	life++;
 }
 
 const struct kt_room kt_percpu_room = {
     .name = "percpu",
-    .fork_child = fork_child,
+    .stop = forget,
+    .fork_child = forget,
 };

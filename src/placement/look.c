@@ -43,17 +43,16 @@ int kt_placement_look(enum kt_doubt doubt, const cpu_set_t *touched, bool *ret_s
 	return error ? error : place_error;
 }
 
-int kt_placement_admit(const cpu_set_t *admitted)
+int kt_placement_admit(const cpu_set_t *admitted, bool *ret_settled)
 {
 	bool changed = false;
-	bool settled;
 	int error;
 	int place_error = 0;
 
 	kt_lock(&kt_look_lock);
 	error = kt_view_renew_admitted(admitted, &changed);
 	if (changed)
-		place_error = kt_place_all(KT_DOUBT_NONE, NULL, true, KTHREAD_REASON_CPUS, &settled);
+		place_error = kt_place_all(KT_DOUBT_NONE, NULL, true, KTHREAD_REASON_CPUS, ret_settled);
 	kt_unlock(&kt_look_lock);
 	return error ? error : place_error;
 }
@@ -228,6 +227,7 @@ static void fork_child(void)
 {
 	struct kt_group *group;
 
+	kt_place_vacate_forked();
 	while ((group = LIST_FIRST(&kt_groups))) {
 		group->users++;
 		while (!TAILQ_EMPTY(&group->members)) {

@@ -26,8 +26,9 @@ enum kt_doubt {
  */
 int kt_placement_look(enum kt_doubt doubt, const cpu_set_t *touched, bool *ret_settled);
 
-/* Use these CPUs only (setsize bytes of the view; kt_view_renew_admitted()), and tell the kernel. 0, -ENOMEM. */
-int kt_placement_admit(const cpu_set_t *admitted);
+/* Use these CPUs only (setsize bytes of the view; kt_view_renew_admitted()), and tell the kernel. 0, -ENOMEM.
+ * *ret_settled as above, if anything had to be told. */
+int kt_placement_admit(const cpu_set_t *admitted, bool *ret_settled);
 
 /*
  * A CPU is to be given up while it is still there. may_vacate(): -EDEADLK if the caller is one of those who would have to
@@ -39,6 +40,7 @@ int kt_place_may_vacate(unsigned int cpu);
 void kt_place_vacate(unsigned int cpu, uint64_t deadline);
 void kt_place_vacated(void);
 int kt_place_has_left(unsigned int cpu);
+void kt_place_vacate_forked(void);
 
 /* From now on somebody looks without being asked; until then the public queries look for themselves. */
 void kt_placement_watched(void);

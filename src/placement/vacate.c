@@ -55,15 +55,19 @@ int kt_place_may_vacate(unsigned int cpu)
 	return error;
 }
 
-static void ask_to_park(struct kthread *k)
+static bool leaves(const struct kthread *k)
 {
 	struct kt_place *place = kt_place_lock(k);
+	const bool is_one = place && kt_place_leaves(place, place->group);
 
-	if (!place)
-		return;
-	if (kt_place_leaves(place, place->group))
-		kt_thread_park_for_cpu(k);
-	kt_place_unlock(place);
+	if (place)
+		kt_place_unlock(place);
+	return is_one;
+}
+
+void kt_place_vacate_forked(void)
+{
+	atomic_store_explicit(&leaving, -1, memory_order_relaxed);
 }
 
 /* Unless its CPU has gone indeed. */
@@ -80,10 +84,13 @@ void kt_place_vacate(unsigned int cpu, uint64_t deadline)
 	struct kthread *k = NULL;
 
 	atomic_store_explicit(&leaving, (int)cpu, memory_order_seq_cst);
-	while ((k = kt_registry_next(k)))
-		ask_to_park(k);
 	while ((k = kt_registry_next(k))) {
-		if (!kt_thread_await_parked_for_cpu(k, deadline))
+		if (leaves(k))
+			kt_thread_park_for_cpu(k);
+	}
+	/* Not for those who have lost another CPU. */
+	while ((k = kt_registry_next(k))) {
+		if (k != kthread_self() && leaves(k) && !kt_thread_await_parked_for_cpu(k, deadline))
 			kt_log(LOG_WARNING, "%s: does not park, though CPU %u is being given up", k->name, cpu);
 	}
 }

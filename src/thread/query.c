@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 
+#include "thread/standstill.h"
 #include "thread/thread.h"
 
 void *kthread_data(const struct kthread *k)
@@ -61,5 +62,6 @@ void kt_thread_place_self(struct kthread *k)
 	if (!(before & W_PLACE_SELF)) {
 		kt_thread_roused(k, before & W_SLEEPING);
 		kt_event_fd_notify(k); /* a poll loop has to come by, too */
+		kt_standstill_asked();
 	}
 }

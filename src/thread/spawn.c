@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/options.h"
 #include "thread/stack.h"
+#include "thread/standstill.h"
 #include "thread/thread.h"
 
 const struct kt_thread_hooks *kt_hooks;
@@ -149,6 +150,7 @@ static void end(void *arg)
 	kt_hooks->gone(k);
 	kt_registry_remove(k); /* last: it counts for kthread_fini() until it has left everything else */
 	done = k->exit_done;
+	kt_standstill_ending(); /* key destructors of the application are still to come */
 	kt_thread_set_self(NULL);
 	before = kt_word_set(&k->word, W_EXITED);
 	if (before & W_WATCHED)

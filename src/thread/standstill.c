@@ -22,7 +22,7 @@
 /* Odd: a transition is on, or waits for the readers to leave. Grows; it is also what everybody who is kept out sleeps
  * on. */
 static atomic_uint transition;
-static atomic_uint left; /* grows when a reader leaves during one; the transition sleeps on it */
+static atomic_uint left;       /* grows when a reader leaves during one; the transition sleeps on it */
 static atomic_bool asymmetric; /* membarrier() is to be had; from false to true only, within a transition */
 static bool asked_for_membarrier;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -47,6 +47,7 @@ static _Thread_local struct {
 	unsigned int depth; /* of read locks and transitions */
 	enum listing listing;
 	bool in_transition;
+	bool ending;
 } mine __attribute__((tls_model("initial-exec")));
 
 /* ---- who reads -------------------------------------------------------------------------------------------------- */
@@ -115,11 +116,27 @@ static void lower_flag(void)
 	say_left();
 }
 
-/* The calling kthread has been asked to park or stop: somebody may be waiting for it. seq_cst: pairs with
+void kt_standstill_ending(void)
+{
+	mine.ending = true;
+}
+
+/* The calling kthread has been asked to park or stop, or is on its way out: somebody may be waiting for it. seq_cst: pairs with
  * kt_standstill_asked(), which looks at `transition` after the request. */
 static bool awaited(void)
 {
-	return __atomic_load_n(kthread_current_word, __ATOMIC_SEQ_CST) & (W_STOP | W_PARK_ANY);
+	return mine.ending || __atomic_load_n(kthread_current_word, __ATOMIC_SEQ_CST) & (W_STOP | W_PARK_ANY);
+}
+
+/* Whoever is on may be waiting for us to leave a CPU, which nobody else may make us do. True if we had to. */
+static bool place_self(void)
+{
+	struct kthread *k = kthread_self();
+
+	if (!k || !(kt_word(&k->word) & W_PLACE_SELF))
+		return false;
+	kt_hooks->place_self(k);
+	return true;
 }
 
 /* ---- readers ---------------------------------------------------------------------------------------------------- */
@@ -139,7 +156,8 @@ static bool enter(bool wait)
 		lower_flag();
 		if (!wait)
 			return false;
-		kt_futex_wait(&transition, now, KT_FUTEX_ALL, KT_NEVER);
+		if (!place_self())
+			kt_futex_wait(&transition, now, KT_FUTEX_ALL, KT_NEVER);
 	}
 }
 
@@ -243,7 +261,8 @@ static int begin(bool wait)
 			return -EBUSY;
 		if (awaited())
 			return -EDEADLK;
-		kt_futex_wait(&transition, now, KT_FUTEX_ALL, KT_NEVER);
+		if (!place_self())
+			kt_futex_wait(&transition, now, KT_FUTEX_ALL, KT_NEVER);
 		now = atomic_load_explicit(&transition, memory_order_seq_cst);
 	}
 	order_readers(wait);

@@ -29,8 +29,10 @@ bool kt_standstill_held(void);
 void kt_transition_join(void);
 void kt_transition_leave(struct kt_kept *ret_messages);
 
-/* Somebody has been asked to park or stop: if it waits here it shall look again. */
+/* Somebody has been asked to park, to stop, or to place itself: if it waits here it shall look again. */
 void kt_standstill_asked(void);
+/* The calling kthread ends: from here on whoever stops it may be waiting for it, whatever its word says. */
+void kt_standstill_ending(void);
 
 /* Part of the thread room's. Start: where there is but one thread the kernel registers us for membarrier(2) at once. */
 void kt_standstill_start(void);

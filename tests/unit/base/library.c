@@ -441,6 +441,7 @@ static void kt_library_init__plan_file(void **state)
 	assert_int_equal(kt_library_init(&config), -EINVAL);
 	assert_non_null(strstr(heard.text, "plan_file"));
 	memset(name, 'x', PATH_MAX);
+	name[0] = '/';
 	name[PATH_MAX] = '\0';
 	config.plan_file = name;
 	assert_int_equal(kt_library_init(&config), -EINVAL);

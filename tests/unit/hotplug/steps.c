@@ -488,7 +488,7 @@ static int do_setup(const struct op *op, int *ret_expected)
 	snprintf(name, sizeof(name), "step/%d", op->slot);
 	if (m->exists) {
 		errno = 0;
-		assert_null(kt_steps_add(&steps, op->section, name, op->multi, NULL, NULL));
+		assert_null(kt_steps_add(&steps, m->section, name, op->multi, NULL, NULL));
 		*ret_expected = -EBUSY;
 		return -errno;
 	}
@@ -801,10 +801,11 @@ static void kt_steps_add__refuses(void **state)
 	assert_int_equal(errno, EINVAL);
 	step = kt_steps_add(&steps, KTHREAD_CPUHP_PREPARE, "a", false, NULL, NULL);
 	assert_non_null(step);
-	/* in whatever section */
+	/* in whatever section, but for the library's own */
 	errno = 0;
 	assert_null(kt_steps_add(&steps, KTHREAD_CPUHP_ONLINE, "a", true, NULL, NULL));
 	assert_int_equal(errno, EBUSY);
+	assert_non_null(kt_steps_add(&steps, KT_CPUHP_CREATE, "a", true, NULL, NULL));
 	kt_steps_drop(&steps, step);
 	assert_non_null(kt_steps_add(&steps, KTHREAD_CPUHP_ONLINE, "a", true, NULL, NULL));
 	kt_steps_forget(&steps);

@@ -468,6 +468,7 @@ static void refused__even_for_itself(void **state)
 	all[count - 1] = monitor();
 	AWAIT(state_of(all[0]) == KTHREAD_WAITING && state_of(all[1]) == KTHREAD_WAITING);
 	assert_int_equal(kthread_park(all[2]), 0);
+	AWAIT(atomic_load(&all[3]->looks_at_its_cpu)); /* it has been born: that is a mask, too */
 	sim_calm();
 	refuse(0, EPERM);
 	for (int i = 0; i < count; i++)

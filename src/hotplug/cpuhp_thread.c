@@ -88,6 +88,7 @@ void kt_cpuhp_thread_stop(void)
 void kt_cpuhp_thread_forked(void)
 {
 	kthread_put(cpuhp.thread);
+	atomic_store_explicit(&cpuhp.fn, NULL, memory_order_relaxed); /* a job that had not been taken up */
 	forget();
 }
 

@@ -29,6 +29,20 @@ long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 	return __real_syscall(number, a, b, c, d, e, f);
 }
 
+/* ---- a moment before a wake -------------------------------------------------------------------------------------- */
+
+static _Thread_local void (*before_wake)(void);
+
+bool __real_kthread_wake(struct kthread *k);
+bool __wrap_kthread_wake(struct kthread *k);
+
+bool __wrap_kthread_wake(struct kthread *k)
+{
+	if (before_wake)
+		before_wake();
+	return __real_kthread_wake(k);
+}
+
 /* ---- another thread ------------------------------------------------------------------------------------------------ */
 
 struct other {
@@ -844,6 +858,63 @@ static void fork__during_a_transition(void **state)
 	sim_stop();
 }
 
+/* A job for the thread of ONLINE steps has been put down, and it has not taken it up. */
+static struct stay job_put_down;
+static atomic_int jobs_called;
+
+static void stay_before_wake(void)
+{
+	before_wake = NULL;
+	stay(&job_put_down);
+}
+
+static int job(unsigned int cpu, void *arg)
+{
+	(void)cpu;
+	(void)arg;
+	atomic_fetch_add(&jobs_called, 1);
+	return 0;
+}
+
+static int setup_a_job(void *arg)
+{
+	int step;
+
+	(void)arg;
+	before_wake = stay_before_wake;
+	step = kthread_cpuhp_setup(KTHREAD_CPUHP_ONLINE, "job", job, NULL, NULL);
+	return step > 0 ? kthread_cpuhp_remove(step) : step;
+}
+
+static int child_has_no_job(void *arg)
+{
+	struct kthread_config config = sim_config();
+
+	(void)arg;
+	config.root = sim.root;
+	EXPECT(kthread_init(&config) == 0);
+	EXPECT(kthread_cpuhp_setup(KTHREAD_CPUHP_ONLINE, "of the child", NULL, NULL, NULL) > 0);
+	EXPECT(kthread_fini() == 0);
+	EXPECT(atomic_load(&jobs_called) == 0);
+	return 0;
+}
+
+static void fork__before_an_online_job_is_taken_up(void **state)
+{
+	struct other transition;
+
+	if (NO_THREADS_AFTER_FORK)
+		skip();
+	start();
+	other_begin(&transition, setup_a_job, NULL);
+	AWAIT(atomic_load(&job_put_down.tid) != 0);
+	assert_int_equal(in_child(child_has_no_job, NULL), 0);
+	atomic_store(&job_put_down.go_on, true);
+	assert_int_equal(other_end(&transition), 0);
+	assert_int_equal(atomic_load(&jobs_called), 8);
+	sim_stop();
+}
+
 /* ---- many of them ------------------------------------------------------------------------------------------------------------ */
 
 enum { WRITERS = 2, READERS = 3 };
@@ -939,6 +1010,7 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(destructors__that_read),
 	    cmocka_unit_test(fork__with_readers),
 	    cmocka_unit_test(fork__during_a_transition),
+	    cmocka_unit_test(fork__before_an_online_job_is_taken_up),
 	    cmocka_unit_test(read_lock__many_readers_and_writers),
 	};
 

@@ -65,7 +65,7 @@ int kt_cpuhp_thread_start(void)
 static void forget(void)
 {
 	cpuhp.thread = NULL;
-	atomic_store_explicit(&cpuhp.fn, NULL, memory_order_relaxed);
+	atomic_store_explicit(&cpuhp.fn, NULL, memory_order_relaxed); /* in a child: a job that had not been taken up */
 	cpuhp.messages.first = NULL;
 	free(cpuhp.mask);
 	cpuhp.mask = NULL;
@@ -88,7 +88,6 @@ void kt_cpuhp_thread_stop(void)
 void kt_cpuhp_thread_forked(void)
 {
 	kthread_put(cpuhp.thread);
-	atomic_store_explicit(&cpuhp.fn, NULL, memory_order_relaxed); /* a job that had not been taken up */
 	forget();
 }
 

@@ -170,15 +170,18 @@ static int cpu_comes(unsigned int cpu, void *instance)
 	return error;
 }
 
-/* No handle goes before all have ended: one of them may be kicking another. */
+/* All are asked before one is waited for, which may itself be waiting for another; and no handle goes before all have
+ * ended: one may be kicking another. */
 static void stop_threads(struct kthread_percpu_state *state)
 {
 	for (size_t cpu = 0; cpu < state->count; cpu++) {
 		struct kthread *k = atomic_load_explicit(&state->slots[cpu].thread, memory_order_acquire);
 
-		kthread_get(k);
-		kthread_stop(k);
+		if (kt_handle_alive(k) == 0)
+			kt_thread_ask_to_stop(k);
 	}
+	for (size_t cpu = 0; cpu < state->count; cpu++)
+		kthread_stop(kthread_get(atomic_load_explicit(&state->slots[cpu].thread, memory_order_relaxed)));
 	for (size_t cpu = 0; cpu < state->count; cpu++)
 		kthread_put(atomic_exchange_explicit(&state->slots[cpu].thread, NULL, memory_order_relaxed));
 }

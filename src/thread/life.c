@@ -83,7 +83,7 @@ static unsigned int watch_and_interrupt(struct kthread *k, unsigned int bits, un
 
 /* ---- stop ------------------------------------------------------------------------------------------------------ */
 
-static void ask_to_stop(struct kthread *k)
+void kt_thread_ask_to_stop(struct kthread *k)
 {
 	/* stop beats park: it resumes, and later parks are not granted */
 	unsigned int before = kt_word(&k->word);
@@ -122,7 +122,7 @@ int kthread_stop(struct kthread *k)
 		return result;
 	if (k == kthread_self())
 		return -EDEADLK;
-	ask_to_stop(k);
+	kt_thread_ask_to_stop(k);
 	reap(k);
 	result = k->result; /* ordered by the join, or by the acquire that found EXITED */
 	kthread_put(k);
@@ -156,7 +156,7 @@ struct kthread *kthread_get(struct kthread *k)
 static void let_go(struct kthread *k)
 {
 	if (!(kt_word(&k->word) & (W_STARTED | W_STOP)))
-		ask_to_stop(k);
+		kt_thread_ask_to_stop(k);
 	if (!(kt_word_set(&k->word, W_REAPED) & W_REAPED))
 		pthread_detach(k->pthread);
 }

@@ -110,6 +110,9 @@ static inline int kt_handle_alive(const struct kthread *k)
 	return !error && k->kind == KT_ADOPTED ? -EOPNOTSUPP : error;
 }
 
+/* kthread_stop() without the wait. */
+void kt_thread_ask_to_stop(struct kthread *k);
+
 /* Placement's requests to a thread. Any thread; they do not wait. */
 /* Unless it has been asked to stop. False: ask again soon, its KTHREAD_INTERRUPT signal may have come too early. */
 bool kt_thread_park_for_cpu(struct kthread *k);

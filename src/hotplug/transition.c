@@ -25,7 +25,7 @@
 static struct {
 	struct kt_steps steps;
 	size_t setsize;
-	cpu_set_t *up;
+	cpu_set_t *up; /* changes under the lock of the steps: kthread_cpuhp_cpus() */
 	cpu_set_t *given_up[KT_GIVERS];
 	cpu_set_t *failed; /* a startup failed; until they go, or somebody asks for them */
 	cpu_set_t *there;  /* online and allowed, by the last look */

@@ -3,6 +3,8 @@
  * kthread_cpuhp_*: registration, order, rollback, instances, use from inside a callback; and the steps as somebody else
  * takes CPUs away and gives them back.
  */
+#include <pthread.h>
+
 #include "probe.h"
 
 #define PREPARE KTHREAD_CPUHP_PREPARE
@@ -627,6 +629,40 @@ static void observed__instances_are_undone(void **state)
 	}
 }
 
+/* Anybody may look, at any time. */
+static atomic_bool enough;
+
+static void *looks_on(void *arg)
+{
+	const int step = *(const int *)arg;
+
+	while (!atomic_load(&enough)) {
+		const unsigned int cpus = probe_cpus(step);
+
+		CHECK(!(cpus & ~ALL) && (cpus | 8) == ALL);
+	}
+	return NULL;
+}
+
+static void kthread_cpuhp_cpus__while_cpus_move(void **state)
+{
+	pthread_t thread;
+	int step;
+
+	sim_start(NULL);
+	step = kthread_cpuhp_setup_multi(PREPARE, "multi", NULL, NULL); /* without an instance: up wherever a CPU is */
+	atomic_store(&enough, false);
+	assert_int_equal(pthread_create(&thread, NULL, looks_on, &step), 0);
+	for (int i = 0; i < 200; i++) {
+		assert_int_equal(kthread_cpu_down(3, 0), 0);
+		assert_int_equal(kthread_cpu_up(3, 0), 0);
+	}
+	atomic_store(&enough, true);
+	pthread_join(thread, NULL);
+	assert_int_equal(kthread_cpuhp_remove(step), 0);
+	sim_stop();
+}
+
 /* ---- on this machine --------------------------------------------------------------------------------------------- */
 
 static void is_there(struct probe *probe, char what, unsigned int cpu)
@@ -677,6 +713,7 @@ int main(void)
 	    cmocka_unit_test(observed__a_failing_startup_leaves_the_cpu_unused),
 	    cmocka_unit_test(observed__a_failing_teardown_stops_nothing),
 	    cmocka_unit_test(observed__instances_are_undone),
+	    cmocka_unit_test(kthread_cpuhp_cpus__while_cpus_move),
 	    cmocka_unit_test(online_steps__run_on_their_cpu),
 	};
 

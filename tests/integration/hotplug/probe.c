@@ -46,7 +46,7 @@ static int called(struct probe *probe, char what, unsigned int cpu)
 		atomic_fetch_or(&probe->torn, bit);
 	if (!fails && what == '+')
 		atomic_fetch_or(&probe->on, bit);
-	else if (!fails)
+	else if (!fails || what == '+') /* where a teardown had failed, it was not up nevertheless */
 		atomic_fetch_and(&probe->on, ~bit);
 	atomic_fetch_sub(&inside, 1);
 	if (!fails)

@@ -14,7 +14,7 @@
 #define CPUS 8
 
 static atomic_bool enough;
-static atomic_ulong events, downs, refusals, steps, crews, reads;
+static atomic_ulong events, downs, refusals, steps, crews, reads, lived;
 
 /* ---- those who stir ---------------------------------------------------------------------------------------------- */
 
@@ -89,6 +89,60 @@ static void *registers_steps(void *arg)
 		CHECK(atomic_load(&one.on) == 0 && atomic_load(&one.ups) == atomic_load(&one.downs));
 		CHECK(atomic_load(&two.on) == 0 && atomic_load(&two.ups) == atomic_load(&two.downs));
 		atomic_fetch_add(&steps, 1);
+	}
+	return NULL;
+}
+
+/* Threads that come, park and go while their CPU is being given up. */
+static int sleeps_in_place(void *data)
+{
+	while (!kthread_should_stop())
+		kthread_wait_parkable();
+	return 0;
+}
+
+static int looks(void *data)
+{
+	while (!kthread_bound_should_stop()) {
+		if (kthread_should_park())
+			kthread_parkme();
+		else
+			kthread_wait_for(MS);
+	}
+	return 0;
+}
+
+static void *lives(void *arg)
+{
+	static int (*const fns[])(void *data) = {obedient, sleeps_in_place, looks};
+	unsigned int seed = (unsigned int)(uintptr_t)arg;
+
+	while (!atomic_load(&enough)) {
+		const unsigned int cpu = (unsigned int)rand_r(&seed) % CPUS;
+		struct kthread *k = kthread_create_on_cpu(fns[rand_r(&seed) % 3], NULL, cpu, "life/%u");
+		int result;
+
+		CHECK(k);
+		if (rand_r(&seed) % 2)
+			CHECK(kthread_set_per_cpu(k, (int)cpu) == 0);
+		for (int i = rand_r(&seed) % 6; i > 0; i--) {
+			switch (rand_r(&seed) % 3) {
+			case 0:
+				kthread_wake(k);
+				break;
+			case 1:
+				CHECK(kthread_park(k) == 0);
+				if (rand_r(&seed) % 2)
+					CHECK(kthread_set_per_cpu(k, rand_r(&seed) % CPUS) == 0);
+				kthread_unpark(k);
+				break;
+			default:
+				sched_yield();
+			}
+		}
+		result = kthread_stop(k);
+		CHECK(result == 0 || result == -EINTR);
+		atomic_fetch_add(&lived, 1);
 	}
 	return NULL;
 }
@@ -222,21 +276,11 @@ static void *reads_and_kicks(void *arg)
 
 /* ---- the storm --------------------------------------------------------------------------------------------------- */
 
-static int busy(void *data)
-{
-	while (!kthread_bound_should_stop()) {
-		if (kthread_should_park())
-			kthread_parkme();
-		else
-			kthread_wait_for(MS);
-	}
-	return 0;
-}
-
 static void storm__everything_is_up_in_the_end(void **state)
 {
-	static void *(*const stirrers[])(void *) = {machine,         cooperative,       cooperative,    registers_steps,
-	                                            registers_steps, registers_threads, reads_and_kicks};
+	static void *(*const stirrers[])(void *) = {
+	    machine,         cooperative,       cooperative,     registers_steps,
+	    registers_steps, registers_threads, reads_and_kicks, lives};
 	enum { STIRRERS = sizeof(stirrers) / sizeof(stirrers[0]) };
 	const char *text = getenv("TEST_SEED");
 	const char *seconds = getenv("TEST_SECONDS");
@@ -264,7 +308,7 @@ static void storm__everything_is_up_in_the_end(void **state)
 		k[0][cpu] = kthread_create(obedient, NULL, "per-CPU/%u", cpu);
 		assert_int_equal(kthread_set_per_cpu(k[0][cpu], (int)cpu), 0);
 		kthread_wake(k[0][cpu]);
-		k[1][cpu] = kthread_run_on_cpu(busy, NULL, cpu, "looks/%u");
+		k[1][cpu] = kthread_run_on_cpu(looks, NULL, cpu, "looks/%u");
 		k[2][cpu] = kthread_run_on_cpu(obedient, NULL, cpu, "plain/%u");
 		k[3][cpu] = kthread_run(obedient, NULL, "none/%u", cpu);
 	}
@@ -272,14 +316,14 @@ static void storm__everything_is_up_in_the_end(void **state)
 		assert_int_equal(pthread_create(&threads[i], NULL, stirrers[i], (void *)(seed + i)), 0);
 	until = now_ns() + (seconds ? strtoul(seconds, NULL, 10) : 3) * 1000 * MS;
 	while (now_ns() < until || !atomic_load(&events) || !atomic_load(&downs) || !atomic_load(&steps) ||
-	       !atomic_load(&crews) || !atomic_load(&reads))
+	       !atomic_load(&crews) || !atomic_load(&reads) || !atomic_load(&lived))
 		kthread_wait_for_completion_timeout(&(struct kthread_completion)KTHREAD_COMPLETION_INIT, 10 * MS);
 	atomic_store(&enough, true);
 	for (int i = 0; i < STIRRERS; i++)
 		pthread_join(threads[i], NULL);
-	printf("%lu events, %lu cooperative, %lu refused, %lu steps, %lu descriptions, %lu reads\n",
+	printf("%lu events, %lu cooperative, %lu refused, %lu steps, %lu descriptions, %lu reads, %lu lives\n",
 	       atomic_load(&events), atomic_load(&downs), atomic_load(&refusals), atomic_load(&steps),
-	       atomic_load(&crews), atomic_load(&reads));
+	       atomic_load(&crews), atomic_load(&reads), atomic_load(&lived));
 
 	atomic_store(&fickle.fail_up, 0);
 	atomic_store(&fickle.fail_down, 0);

@@ -870,6 +870,89 @@ static void kthread_cpu_down__during_an_observed_event(void **state)
 	sim_stop();
 }
 
+/* ---- the read lock ----------------------------------------------------------------------------------------------- */
+
+static void read_lock__keeps_a_transition_waiting(void **state)
+{
+	pthread_t thread;
+
+	sim_start(NULL);
+	for (int i = 0; i < 20; i++) {
+		uint64_t generation;
+
+		atomic_store(&event.tid, 0);
+		atomic_store(&event.result, 1);
+		kthread_cpus_read_lock();
+		kthread_cpus_read_lock();
+		generation = kthread_generation();
+		assert_int_equal(pthread_create(&thread, NULL, gives_up_3, NULL), 0);
+		AWAIT(atomic_load(&event.tid) != 0);
+		await_settled(atomic_load(&event.tid));
+		kthread_cpus_read_unlock();
+		assert_true(kthread_cpus_read_trylock()); /* it nests, whoever waits */
+		kthread_cpus_read_unlock();
+		await_settled(atomic_load(&event.tid));
+		assert_int_equal(atomic_load(&event.result), 1);
+		assert_int_equal(kthread_generation(), generation);
+		assert_int_equal(sim_cpus(KTHREAD_CPUS_USABLE), ALL);
+		kthread_cpus_read_unlock();
+		pthread_join(thread, NULL);
+		assert_int_equal(atomic_load(&event.result), 0);
+		assert_int_equal(sim_cpus(KTHREAD_CPUS_USABLE), ALL & ~MINE);
+		assert_int_equal(kthread_cpu_up(3, 0), 0);
+	}
+	sim_stop();
+}
+
+/* A callback stops, and parks, a thread that wants the lock it keeps others from. */
+static struct kthread *reader;
+static atomic_ulong turns;
+
+static int reads(void *data)
+{
+	while (!kthread_should_stop()) {
+		if (kthread_should_park())
+			kthread_parkme();
+		kthread_cpus_read_lock();
+		kthread_cpus_read_unlock();
+		atomic_fetch_add(&turns, 1);
+	}
+	return 7;
+}
+
+static void ends_the_reader(struct probe *probe, char what, unsigned int cpu)
+{
+	if (what == '-') {
+		await_settled(kthread_tid(reader)); /* it waits for us */
+		CHECK(kthread_park(reader) == 0);
+		kthread_unpark(reader);
+		await_settled(kthread_tid(reader));
+		CHECK(kthread_stop(reader) == 7);
+	}
+}
+
+static void read_lock__a_callback_may_stop_who_waits(void **state)
+{
+	sim_start(NULL);
+	for (int s = PREPARE; s <= ONLINE; s++) {
+		for (int i = 0; i < 10; i++) {
+			struct probe a = {.tag = "a"};
+
+			atomic_store(&turns, 0);
+			reader = kthread_run(reads, NULL, "reader");
+			AWAIT(atomic_load(&turns) > 0);
+			assert_true(probe_setup(&a, s) > 0);
+			a.hook = ends_the_reader;
+			assert_int_equal(kthread_cpu_down(3, 0), 0);
+			a.hook = NULL;
+			assert_int_equal(kthread_cpu_up(3, 0), 0);
+			assert_int_equal(kthread_cpuhp_remove(a.step), 0);
+		}
+	}
+	probe_trace();
+	sim_stop();
+}
+
 /* ---- on this machine --------------------------------------------------------------------------------------------- */
 
 static void kthread_cpu_down__the_kernel_has_moved_them(void **state)
@@ -930,6 +1013,8 @@ int main(void)
 	    cmocka_unit_test(kthread_cpu_down__sysfs_refuses),
 	    cmocka_unit_test(kthread_cpu_down__several_callers),
 	    cmocka_unit_test(kthread_cpu_down__during_an_observed_event),
+	    cmocka_unit_test(read_lock__keeps_a_transition_waiting),
+	    cmocka_unit_test(read_lock__a_callback_may_stop_who_waits),
 	    cmocka_unit_test(kthread_cpu_down__the_kernel_has_moved_them),
 	};
 

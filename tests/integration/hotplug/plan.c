@@ -350,6 +350,41 @@ static void plan__found_by_a_thread_of_that_cpu(void **state)
 	sim_stop();
 }
 
+/* It has a second; then the CPU is given up without it, as if it had gone. */
+static struct kthread_completion stuck, unstuck;
+
+static int sticks(void *data)
+{
+	kthread_complete(&stuck);
+	AWAIT_DONE(&unstuck);
+	return obedient(NULL);
+}
+
+static void plan__a_thread_does_not_park(void **state)
+{
+	struct kthread *k;
+
+	start(BY_RESCAN, "plan");
+	kthread_init_completion(&stuck);
+	kthread_init_completion(&unstuck);
+	k = kthread_create(sticks, NULL, "sticks");
+	assert_int_equal(kthread_set_per_cpu(k, 7), 0);
+	kthread_wake(k);
+	AWAIT_DONE(&stuck);
+	sim_replace("plan", "0-6\n");
+	AWAIT_USABLE(0x7fu);
+	assert_int_equal(sim_logged("sticks: does not park"), 1);
+	assert_true(kthread_is_broken(k));
+	kthread_complete(&unstuck);
+	AWAIT(state_of(k) == KTHREAD_PARKED);
+	sim_remove("plan");
+	AWAIT_USABLE(ALL);
+	AWAIT(state_of(k) == KTHREAD_WAITING);
+	assert_false(kthread_is_broken(k));
+	assert_int_equal(kthread_stop(k), 0);
+	sim_stop();
+}
+
 static void plan__bad_name(void **state)
 {
 	struct kthread_config config = sim_config();
@@ -383,6 +418,7 @@ int main(void)
 	    cmocka_unit_test(plan__a_step_refuses),
 	    cmocka_unit_test(plan__and_calls),
 	    cmocka_unit_test(plan__found_by_a_thread_of_that_cpu),
+	    cmocka_unit_test(plan__a_thread_does_not_park),
 	    cmocka_unit_test(plan__bad_name),
 	};
 

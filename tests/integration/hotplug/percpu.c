@@ -433,7 +433,7 @@ static void kthread_percpu_register__create_fails_for_each_cpu(void **state)
 				assert_int_equal(crew.cell[cpu].setups + crew.cell[cpu].cleanups, 0);
 			}
 			assert_int_equal(living, 0);
-			assert_int_equal(sim_task("crew"), 0);
+			AWAIT(sim_task("crew") == 0);
 			crew_new(&crew);
 			assert_int_equal(kthread_percpu_register(&crew.desc), 0);
 			crew_leave(&crew);
@@ -707,6 +707,7 @@ static void kthread_percpu_unregister__of_a_cpu_that_is_away(void **state)
 			assert_int_equal(kthread_cpu_down(3, 0), 0);
 		else
 			probe_online(ALL & ~MINE);
+		AWAIT(atomic_load(&crew.cell[3].parks) == 1); /* stop would beat a park that it has not seen yet */
 		crew_leave(&crew);
 		assert_int_equal(crew.cell[3].cleanups, 1);
 		assert_int_equal(crew.cell[3].parks, 1);
@@ -778,7 +779,7 @@ static void kthread_percpu_unregister__while_cpus_move(void **state)
 	}
 	atomic_store(&enough, true);
 	pthread_join(mover, NULL);
-	assert_int_equal(sim_task("crew"), 0);
+	AWAIT(sim_task("crew") == 0);
 	sim_stop();
 }
 

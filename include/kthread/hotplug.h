@@ -105,7 +105,8 @@ KTHREAD_API int kthread_cpu_down(unsigned int cpu, unsigned int flags);
 
 /*
  * Use it again. 0 also if it had not been given up. Where the CPU is offline or not allowed it is used as soon as it
- * comes: ask kthread_cpus(KTHREAD_CPUS_USABLE). Errors as above; a failing startup is taken back and returned.
+ * comes: ask kthread_cpus(KTHREAD_CPUS_USABLE). So is one that the plan_file does not list, when it lists it again. Errors
+ * as above; a failing startup is taken back and returned.
  */
 KTHREAD_API int kthread_cpu_up(unsigned int cpu, unsigned int flags);
 

@@ -400,6 +400,18 @@ static void look__a_refusal_meanwhile_is_not_forgotten(void **state)
 }
 
 static struct kthread *ending;
+static atomic_bool has_left; /* its group */
+
+void __real_kt_group_leave(struct kt_place *place);
+
+void __wrap_kt_group_leave(struct kt_place *place)
+{
+	const bool is_it = place->thread == ending;
+
+	__real_kt_group_leave(place);
+	if (is_it)
+		atomic_store(&has_left, true);
+}
 
 static void *stop_it(void *arg)
 {
@@ -407,22 +419,12 @@ static void *stop_it(void *arg)
 	return arg;
 }
 
-static bool has_no_place(const struct kthread *k)
-{
-	bool none;
-
-	pthread_mutex_lock(&kt_placement_lock);
-	none = !k->place;
-	pthread_mutex_unlock(&kt_placement_lock);
-	return none;
-}
-
 static pthread_t stopper;
 
 static void end_meanwhile(void)
 {
 	CHECK(pthread_create(&stopper, NULL, stop_it, NULL) == 0);
-	while (!has_no_place(ending))
+	while (!atomic_load(&has_left))
 		sched_yield();
 }
 
@@ -437,6 +439,7 @@ static void look__a_thread_ends_meanwhile(void **state)
 		kthread_wake(ending);
 		AWAIT(state_of(ending) == KTHREAD_WAITING);
 		kthread_get(ending);
+		atomic_store(&has_left, false);
 		pthread_mutex_lock(&kernel.lock);
 		task_locked(kthread_tid(ending))->cpus = 1; /* lost: it has to be told */
 		task_locked(kthread_tid(ending))->asked = end_meanwhile;

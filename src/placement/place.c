@@ -458,19 +458,27 @@ static bool runs_elsewhere(struct kthread *k, bool *ret_bound)
 	return elsewhere;
 }
 
+static int last_error(struct kt_place *place)
+{
+	int error;
+
+	kt_lock(&place->lock);
+	error = place->last_error;
+	kt_unlock(&place->lock);
+	return error;
+}
+
 /*
- * What the kernel refused, it most likely refuses again: then look more and more rarely, as the monitor does, not at
- * each turn. Where it does not refuse, a thread that is elsewhere has been moved just now: always worth a look.
+ * What the kernel forbids, it most likely forbids again: then look more and more rarely, as the monitor does, not at
+ * each turn. Otherwise a thread that is elsewhere has been moved just now, or (EINVAL) its CPU is on its way: always
+ * worth a look.
  */
 static bool may_look(struct kt_place *place)
 {
 	const uint64_t now = kt_now();
-	bool refused;
+	const int error = last_error(place);
 
-	kt_lock(&place->lock);
-	refused = place->last_error && !(kt_word(&place->thread->word) & W_PLACE_SELF);
-	kt_unlock(&place->lock);
-	if (!refused)
+	if (!error || error == EINVAL || kt_word(&place->thread->word) & W_PLACE_SELF)
 		place->look_wait_ns = 0;
 	else if (now < place->look_at)
 		return false;
@@ -505,7 +513,10 @@ static bool hook_out_of_place(struct kthread *k)
 		return true; /* somebody looks, or keeps the library from it: ask again */
 	error = kt_placement_look(KT_DOUBT_CPUSET, NULL, &settled);
 	kt_transition_end();
-	return !error && kt_word(&k->word) & W_BROKEN;
+	if (error || kt_word(&k->word) & W_BROKEN)
+		return !error;
+	/* The kernel has the CPU not yet, or not any more, and does not say so: neither do we go on elsewhere. */
+	return last_error(k->place) == EINVAL && runs_elsewhere(k, &bound);
 }
 
 const struct kt_thread_hooks kt_placement_hooks = {

@@ -183,6 +183,63 @@ static struct kthread *flagged(int (*fn)(void *data))
 	return k;
 }
 
+static atomic_bool moved; /* threads that count their turns are where the kernel has put them: on CPU 7 */
+static _Thread_local bool counts;
+static atomic_ulong turns;
+
+int __real_sched_getcpu(void);
+
+int __wrap_sched_getcpu(void)
+{
+	if (!counts)
+		return __real_sched_getcpu();
+	return atomic_load(&moved) ? 7 : 3;
+}
+
+static int counts_turns(void *data)
+{
+	counts = true;
+	while (!kthread_bound_should_stop())
+		atomic_fetch_add(&turns, 1);
+	return 0;
+}
+
+/* Its CPU goes: the scheduler does not have it any more, and sysfs does not say so yet. It is not let go elsewhere, and
+ * asks until somebody says what has become of the CPU. */
+static void bound_should_stop__its_cpu_is_on_its_way(void **state)
+{
+	struct kthread *k;
+	unsigned long before;
+	int asked;
+	pid_t tid;
+
+	start();
+	k = kthread_run_on_cpu(counts_turns, NULL, 3, "bound/%u");
+	tid = kthread_tid(k);
+	AWAIT(atomic_load(&turns) > 0);
+	pthread_mutex_lock(&kernel.lock);
+	task_locked(tid)->error = EINVAL;
+	task_locked(tid)->cpus = ALL & ~MINE;
+	atomic_store(&moved, true);
+	pthread_mutex_unlock(&kernel.lock);
+	AWAIT(task(tid).self_refusals > 0);
+	before = atomic_load(&turns);
+	asked = task(tid).self_refusals;
+	AWAIT(task(tid).self_refusals > asked + 20);
+	assert_int_equal(atomic_load(&turns), before);
+	assert_false(kthread_is_broken(k));
+	sim_online(ALL & ~MINE);
+	AWAIT(kthread_is_broken(k));
+	AWAIT(state_of(k) == KTHREAD_WAITING);
+	assert_int_equal(atomic_load(&turns), before);
+	refuse(tid, 0);
+	atomic_store(&moved, false);
+	assert_true(online(ALL));
+	AWAIT(atomic_load(&turns) > before);
+	assert_int_equal(kthread_stop(k), 0);
+	sim_stop();
+}
+
 static void per_cpu__its_cpu_is_back_and_the_mask_refused(void **state)
 {
 	int (*const functions[])(void *) = {obedient, in_place, looks};
@@ -531,6 +588,7 @@ int main(void)
 	    cmocka_unit_test(per_cpu__refused_before_it_was_there),
 	    cmocka_unit_test(per_cpu__refused_before_its_cpu_is_seen_to_go),
 	    cmocka_unit_test(online_step__its_cpu_refuses_for_a_moment),
+	    cmocka_unit_test(bound_should_stop__its_cpu_is_on_its_way),
 	    cmocka_unit_test(look__a_refusal_meanwhile_is_not_forgotten),
 	    cmocka_unit_test(look__a_thread_ends_meanwhile),
 	    cmocka_unit_test(refused__even_for_itself),

@@ -19,10 +19,14 @@
 #include "base/log.h"
 #include "thread/thread.h"
 
-/* Odd: a transition is on, or waits for the readers to leave. Grows; it is also what everybody who is kept out sleeps
- * on. */
-static atomic_uint transition;
-static atomic_uint left;       /* grows when a reader leaves during one; the transition sleeps on it */
+/*
+ * Words that are slept on until they change. Who sleeps says so in the word: a wake of nobody costs, too, because the
+ * kernel looks through a chain that all sleeping threads of the process may be in.
+ */
+enum { ON = 1, WAITED = 2, STEP = 4 };
+
+static atomic_uint transition; /* ON: one goes on, or waits for the readers to leave. Who is kept out sleeps on it */
+static atomic_uint left;       /* changes when a reader leaves during one, which sleeps on it */
 static atomic_bool asymmetric; /* membarrier() is to be had; from false to true only, within a transition */
 static bool asked_for_membarrier;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -52,12 +56,29 @@ static _Thread_local struct {
 
 /* ---- who reads -------------------------------------------------------------------------------------------------- */
 
+static void sleep_on(atomic_uint *word, unsigned int seen)
+{
+	if (seen & WAITED || atomic_compare_exchange_strong_explicit(word, &seen, seen | WAITED, memory_order_seq_cst,
+	                                                             memory_order_relaxed))
+		kt_futex_wait(word, seen | WAITED, KT_FUTEX_ALL, KT_NEVER);
+}
+
+static void change(atomic_uint *word, unsigned int clear)
+{
+	unsigned int now = atomic_load_explicit(word, memory_order_relaxed);
+
+	/* release: what was done before is seen by who finds it changed */
+	while (!atomic_compare_exchange_weak_explicit(word, &now, (now & ~(WAITED | clear)) + STEP,
+	                                              memory_order_seq_cst, memory_order_relaxed))
+		continue;
+	if (now & WAITED)
+		kt_futex_wake(word, INT_MAX, KT_FUTEX_ALL);
+}
+
 static void say_left(void)
 {
-	if (atomic_load_explicit(&transition, memory_order_seq_cst) & 1) {
-		atomic_fetch_add_explicit(&left, 1, memory_order_release);
-		kt_futex_wake(&left, 1, KT_FUTEX_ALL);
-	}
+	if (atomic_load_explicit(&transition, memory_order_seq_cst) & ON)
+		change(&left, 0);
 }
 
 /* A thread ends: its flag goes with its memory. Another destructor may come after us, to read, or to give up what has
@@ -151,13 +172,13 @@ static bool enter(bool wait)
 		raise_flag();
 		/* acquire: pairs with kt_transition_end(); seq_cst: see awaited() */
 		now = atomic_load_explicit(&transition, memory_order_seq_cst);
-		if (!(now & 1) || awaited())
+		if (!(now & ON) || awaited())
 			return true;
 		lower_flag();
 		if (!wait)
 			return false;
 		if (!place_self())
-			kt_futex_wait(&transition, now, KT_FUTEX_ALL, KT_NEVER);
+			sleep_on(&transition, now);
 	}
 }
 
@@ -188,6 +209,17 @@ bool kt_standstill_held(void)
 
 /* ---- transitions ------------------------------------------------------------------------------------------------ */
 
+/* Who reads for the first time from here on finds our lock released after `transition` was on, and so sees that. */
+static bool nobody_has_read(void)
+{
+	bool nobody;
+
+	kt_lock(&readers_lock);
+	nobody = LIST_EMPTY(&readers);
+	kt_unlock(&readers_lock);
+	return nobody && !atomic_load_explicit(&unlisted, memory_order_seq_cst);
+}
+
 static bool anybody_inside(void)
 {
 	const struct reader *reader;
@@ -204,13 +236,6 @@ static bool anybody_inside(void)
 	any = reader != NULL;
 	kt_unlock(&readers_lock);
 	return any;
-}
-
-static void wake_all(unsigned int add)
-{
-	atomic_fetch_add_explicit(&transition, add,
-	                          memory_order_seq_cst); /* release: what was done is seen by readers */
-	kt_futex_wake(&transition, INT_MAX, KT_FUTEX_ALL);
 }
 
 /* By one who need not fear others: alone, or in a transition that has not looked for readers yet. */
@@ -251,8 +276,8 @@ static int begin(bool wait)
 		return -EDEADLK;
 	now = atomic_load_explicit(&transition, memory_order_seq_cst);
 	for (;;) {
-		if (!(now & 1)) {
-			if (atomic_compare_exchange_weak_explicit(&transition, &now, now + 1, memory_order_seq_cst,
+		if (!(now & ON)) {
+			if (atomic_compare_exchange_weak_explicit(&transition, &now, now | ON, memory_order_seq_cst,
 			                                          memory_order_seq_cst))
 				break;
 			continue;
@@ -262,19 +287,21 @@ static int begin(bool wait)
 		if (awaited())
 			return -EDEADLK;
 		if (!place_self())
-			kt_futex_wait(&transition, now, KT_FUTEX_ALL, KT_NEVER);
+			sleep_on(&transition, now);
 		now = atomic_load_explicit(&transition, memory_order_seq_cst);
 	}
+	if (nobody_has_read())
+		return 0;
 	order_readers(wait);
 	for (;;) {
 		seen = atomic_load_explicit(&left, memory_order_acquire);
 		if (!anybody_inside())
 			return 0;
 		if (!wait || awaited()) {
-			wake_all(1);
+			change(&transition, ON);
 			return wait ? -EDEADLK : -EBUSY;
 		}
-		kt_futex_wait(&left, seen, KT_FUTEX_ALL, KT_NEVER);
+		sleep_on(&left, seen);
 	}
 }
 
@@ -312,7 +339,7 @@ int kt_transition_try(void)
 void kt_transition_end(void)
 {
 	take_part(false);
-	wake_all(1);
+	change(&transition, ON);
 	kt_log_release();
 }
 
@@ -331,11 +358,10 @@ void kt_transition_leave(struct kt_kept *ret_messages)
 
 void kt_standstill_asked(void)
 {
-	if (!(atomic_load_explicit(&transition, memory_order_seq_cst) & 1))
+	if (!(atomic_load_explicit(&transition, memory_order_seq_cst) & ON))
 		return;
-	wake_all(2);
-	atomic_fetch_add_explicit(&left, 1, memory_order_release);
-	kt_futex_wake(&left, 1, KT_FUTEX_ALL);
+	change(&transition, 0);
+	change(&left, 0);
 }
 
 /* ---- fork ------------------------------------------------------------------------------------------------------- */

@@ -159,7 +159,7 @@ static void steps(void)
 	config.root = root;
 	config.simulate = true;
 	config.poll_ms = 0;
-	BENCH_CHECK(kthread_init(&config) == 0);
+	BENCH_CHECK(kthread_fini() == 0 && kthread_init(&config) == 0);
 	bench_rounds(variants, 2);
 	bench_figure("steps", "a cooperative transition, 8 CPUs, simulated", 0, 1, 0, BENCH_NO_TARGET, "ns");
 	bench_number("steps-each", "one step more, per transition",
@@ -172,6 +172,10 @@ int main(int argc, char **argv)
 {
 	bench_open(argc, argv, "hotplug");
 	count = bench_count(1000000, 1000);
+	/* As in a daemon, in which the monitor has looked since somebody read first. */
+	kthread_cpus_read_lock();
+	kthread_cpus_read_unlock();
+	BENCH_CHECK(kthread_rescan() == 0);
 	read_lock(1);
 	if (bench_cpu(1) >= 0)
 		read_lock(2);

@@ -394,6 +394,7 @@ struct caller {
 	unsigned int cpu;
 	atomic_int down, up;
 	int (*fn)(void *data);
+	struct caller *other;
 };
 
 static int gives_up(void *data)
@@ -437,6 +438,8 @@ static int gives_up_the_other(void *data)
 	while (!kthread_should_stop()) {
 		if (kthread_should_park()) {
 			kthread_parkme();
+		} else if (atomic_load(&caller->down) > atomic_load(&caller->other->down) + 5) {
+			kthread_wait_for(MS); /* or on a busy machine the other is asked to park again before it has run */
 		} else {
 			const int error = kthread_cpu_down(caller->cpu, 0);
 
@@ -450,7 +453,7 @@ static int gives_up_the_other(void *data)
 
 static void kthread_cpu_down__two_threads_of_each_others_cpus(void **state)
 {
-	struct caller callers[2] = {{.cpu = 3}, {.cpu = 4}};
+	struct caller callers[2] = {{.cpu = 3, .other = &callers[1]}, {.cpu = 4, .other = &callers[0]}};
 	struct kthread *k[2];
 
 	sim_start(NULL);

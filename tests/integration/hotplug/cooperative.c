@@ -439,7 +439,8 @@ static int gives_up_the_other(void *data)
 		if (kthread_should_park()) {
 			kthread_parkme();
 		} else if (atomic_load(&caller->down) > atomic_load(&caller->other->down) + 5) {
-			kthread_wait_for(MS); /* or on a busy machine the other is asked to park again before it has run */
+			/* On a busy machine it would be asked to park again each time before it has run. */
+			kthread_wait_for(MS);
 		} else {
 			const int error = kthread_cpu_down(caller->cpu, 0);
 

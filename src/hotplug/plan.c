@@ -18,7 +18,6 @@
 #include "machine/file.h"
 
 #define PLAN_MAX 65536 /* every second CPU of 10 000, and more */
-#define PATIENCE KT_NS_PER_S
 #define CPUS_A_TURN 16
 #define EVENTS (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ONLYDIR)
 
@@ -87,7 +86,7 @@ static bool read_plan(void)
 
 static void give_up(unsigned int cpu)
 {
-	const int error = kt_hotplug_give_up(cpu, KT_BY_PLAN, 0, kt_deadline(PATIENCE));
+	const int error = kt_hotplug_give_up(cpu, KT_BY_PLAN, 0, kt_deadline(KT_PATIENCE_NS));
 
 	if (!error || error == -EDEADLK) /* one of the CPU's own threads looks: for the next who does */
 		return;
@@ -150,11 +149,8 @@ static void watch(void)
 	if (plan.fd < 0)
 		return;
 	strcpy(path, kt_config()->plan_file);
-	slash = strrchr(path, '/');
-	if (!slash)
-		strcpy(path, ".");
-	else
-		slash[slash == path] = '\0';
+	slash = strrchr(path, '/'); /* there is one: the name is absolute */
+	slash[slash == path] = '\0';
 	inotify_add_watch(plan.fd, path, EVENTS); /* where that cannot be, the poll finds it */
 }
 

@@ -19,9 +19,6 @@
 #include "machine/sysfs.h"
 #include "thread/standstill.h"
 
-/* How long an observed transition waits for a thread to park: nobody can be told of a failure. */
-#define PATIENCE KT_NS_PER_S
-
 static struct {
 	struct kt_steps steps;
 	size_t setsize;
@@ -106,7 +103,7 @@ static void take_down_anyway(unsigned int cpu)
 {
 	kt_steps_down(&hotplug.steps, KTHREAD_CPUHP_ONLINE, cpu, true);
 	if (kt_view_has(KT_USABLE, cpu))
-		kt_place_vacate(cpu, kt_deadline(PATIENCE));
+		kt_place_vacate(cpu, kt_deadline(KT_PATIENCE_NS));
 	shut_out(cpu); /* for want of memory the next look does it */
 	kt_place_vacated();
 	kt_steps_down(&hotplug.steps, KTHREAD_CPUHP_PREPARE, cpu, true);
@@ -312,7 +309,7 @@ int kt_hotplug_give_up(unsigned int cpu, enum kt_giver giver, unsigned int flags
 	return error;
 }
 
-/* It comes in by follow(), with all others that have come meanwhile; its own failure is found in `failed`. */
+/* This one first, whose failure is the caller's; then all others that have come meanwhile. */
 static int look_for(unsigned int cpu)
 {
 	bool settled;

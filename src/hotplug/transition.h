@@ -11,6 +11,9 @@
 #include "hotplug/steps.h"
 #include "placement/placement.h"
 
+/* How long a thread is waited for to park where nobody can be told that it does not. */
+#define KT_PATIENCE_NS KT_NS_PER_S
+
 /* Begin, with the monitor running, having looked at the machine and done what it asks for. 0, -EDEADLK, -ECHILD, or what
  * starting the library gave. */
 int kt_hotplug_begin(void);

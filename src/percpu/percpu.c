@@ -150,7 +150,7 @@ static int make_thread(struct slot *slot)
 		kthread_stop(k);
 		return error > 0 ? -error : error;
 	}
-	atomic_store_explicit(&slot->thread, k, memory_order_release); /* pairs with thread_of() */
+	atomic_store_explicit(&slot->thread, k, memory_order_release); /* pairs with who kicks or asks for it */
 	return 0;
 }
 

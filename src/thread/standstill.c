@@ -142,8 +142,8 @@ void kt_standstill_ending(void)
 	mine.ending = true;
 }
 
-/* The calling kthread has been asked to park or stop, or is on its way out: somebody may be waiting for it. seq_cst: pairs with
- * kt_standstill_asked(), which looks at `transition` after the request. */
+/* The calling kthread has been asked to park or stop, or is on its way out: somebody may be waiting for it. seq_cst:
+ * pairs with kt_standstill_asked(), which looks at `transition` after the request. */
 static bool awaited(void)
 {
 	return mine.ending || __atomic_load_n(kthread_current_word, __ATOMIC_SEQ_CST) & (W_STOP | W_PARK_ANY);

@@ -11,9 +11,10 @@
 #include "placement/placement.h"
 #include "thread/standstill.h"
 #include "thread/thread.h"
+#include "worker/worker.h"
 
-const struct kt_room *const kt_rooms[] = {&kt_machine_room, &kt_thread_room, &kt_placement_room,
-                                          &kt_hotplug_room, &kt_percpu_room, NULL};
+const struct kt_room *const kt_rooms[] = {
+    &kt_machine_room, &kt_thread_room, &kt_placement_room, &kt_hotplug_room, &kt_percpu_room, &kt_worker_room, NULL};
 
 int kthread_init(const struct kthread_config *config)
 {

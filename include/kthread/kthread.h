@@ -23,5 +23,6 @@
 #include <kthread/percpu.h>
 #include <kthread/placement.h>
 #include <kthread/thread.h>
+#include <kthread/worker.h>
 
 #endif

@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <kthread/percpu.h>
 #include <kthread/placement.h>
-#include <sched.h>
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -47,27 +46,7 @@ static int step;
 static size_t registered;
 static unsigned int life; /* of the library: what was registered in another one is not in the list of steps */
 
-#define ASK_AGAIN_NS KT_NS_PER_MS
-
 /* ---- the thread ------------------------------------------------------------------------------------------------- */
-
-static bool on_its_cpu(const struct slot *slot)
-{
-	const int cpu = kt_config()->simulate ? (int)slot->cpu : sched_getcpu();
-
-	return cpu < 0 || (unsigned int)cpu == slot->cpu;
-}
-
-/* The kernel has moved it without a word: placement looks, and brings it back or has it park. */
-static void leave_foreign_cpu(const struct slot *slot, struct kthread *self)
-{
-	unsigned int now;
-
-	kt_hooks->out_of_place(self);
-	now = kt_word(&self->word);
-	if (!(now & (W_STOP | W_PARK_ANY)) && !on_its_cpu(slot))
-		kt_thread_sleep(self, &now, 0, kt_deadline(ASK_AGAIN_NS));
-}
 
 static void park(struct slot *slot)
 {
@@ -101,7 +80,7 @@ static void work_or_wait(struct slot *slot)
 	/* acquire: pairs with kthread_percpu_kick() */
 	atomic_exchange_explicit(&slot->kicked, false, memory_order_acq_rel);
 	if (desc->should_run(slot->cpu, desc->arg)) {
-		if (on_its_cpu(slot)) /* should_run may have taken its time */
+		if (kt_thread_on_cpu(slot->cpu)) /* should_run may have taken its time */
 			desc->run(slot->cpu, desc->arg);
 	} else if (desc->park) {
 		kthread_wait(); /* it has to call park itself */
@@ -121,13 +100,13 @@ static int percpu_fn(void *data)
 			return 0; /* a callback has forked, and this is the child */
 		if (kthread_should_park())
 			park(slot);
-		else if (!on_its_cpu(slot))
-			leave_foreign_cpu(slot, self);
+		else if (!kt_thread_on_cpu(slot->cpu))
+			kt_thread_leave_foreign_cpu(self, slot->cpu);
 		else if (!become_active(slot))
 			work_or_wait(slot);
 	}
 	if (slot->stage != NEW && desc->cleanup)
-		desc->cleanup(slot->cpu, on_its_cpu(slot) && kt_view_has(KT_USABLE, slot->cpu), desc->arg);
+		desc->cleanup(slot->cpu, kt_thread_on_cpu(slot->cpu) && kt_view_has(KT_USABLE, slot->cpu), desc->arg);
 	return 0;
 }
 

@@ -155,8 +155,9 @@ static bool take_token(struct kthread *k, unsigned int now)
 	return false;
 }
 
-static int wait_until(uint64_t deadline, unsigned int mark)
+int kt_thread_wait(uint64_t deadline, bool parkable)
 {
+	const unsigned int mark = parkable ? W_IN_PLACE : 0;
 	struct kthread *k = kthread_self();
 	unsigned int slept = 0; /* the word as its sleep ended */
 	int timed_out = 0;
@@ -197,21 +198,38 @@ static int wait_until(uint64_t deadline, unsigned int mark)
 
 int kthread_wait(void)
 {
-	return wait_until(KT_NEVER, 0);
+	return kt_thread_wait(KT_NEVER, false);
 }
 
 int kthread_wait_for(uint64_t timeout_ns)
 {
-	return wait_until(kt_deadline(timeout_ns), 0);
+	return kt_thread_wait(kt_deadline(timeout_ns), false);
 }
 
 int kthread_wait_parkable(void)
 {
-	return wait_until(KT_NEVER, W_IN_PLACE);
+	return kt_thread_wait(KT_NEVER, true);
 }
 
 /* While somebody keeps the library from looking where a thread's CPU has gone. */
 #define ASK_AGAIN_NS KT_NS_PER_MS
+
+bool kt_thread_on_cpu(unsigned int cpu)
+{
+	const int now = kt_config()->simulate ? (int)cpu : sched_getcpu();
+
+	return now < 0 || (unsigned int)now == cpu;
+}
+
+void kt_thread_leave_foreign_cpu(struct kthread *self, unsigned int cpu)
+{
+	unsigned int now;
+
+	kt_hooks->out_of_place(self);
+	now = kt_word(&self->word);
+	if (!(now & (W_STOP | W_PARK_ANY)) && !kt_thread_on_cpu(cpu))
+		kt_thread_sleep(self, &now, 0, kt_deadline(ASK_AGAIN_NS));
+}
 
 bool kthread_bound_should_stop(void)
 {

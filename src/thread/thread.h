@@ -131,6 +131,12 @@ pid_t kt_thread_tid(const struct kthread *k);
 /* Sleep in the word, marked as sleeping (and with `mark`). *seen is the word as it was looked at, and becomes what it was
  * when the marks were taken back. 0 or -ETIMEDOUT. */
 int kt_thread_sleep(struct kthread *k, unsigned int *seen, unsigned int mark, uint64_t deadline);
+/* By the thread: kthread_wait() and its siblings, until the deadline. parkable: as kthread_wait_parkable(). */
+int kt_thread_wait(uint64_t deadline, bool parkable);
+/* By a thread that may work on this CPU only: is it there? If not, the kernel has moved it without a word: placement
+ * looks, and brings it back or has it park; sleeps a little if it can do neither yet. */
+bool kt_thread_on_cpu(unsigned int cpu);
+void kt_thread_leave_foreign_cpu(struct kthread *self, unsigned int cpu);
 /* Park here while asked to. */
 void kt_thread_parked(struct kthread *k);
 /* Wake those who sleep on the word, given the word as it was before it changed. The event fd is told besides, by whoever

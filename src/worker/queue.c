@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is done with works: queue, wait for the time, flush, cancel. The queue itself.
+ *
+ * The inbox is a stack onto which producers push without a lock; whoever holds the lock may take all of it at once, turn
+ * it round, and append it to the list, in which anything can be found and taken out. Nothing is popped from the stack one
+ * by one, so it has no ABA.
+ */
+#include <kthread/completion.h>
+
+#include "base/futex.h"
+#include "thread/thread.h"
+#include "worker/worker.h"
+
+static struct kthread_worker *_Atomic *owner_of(struct kthread_work *work)
+{
+	return (struct kthread_worker * _Atomic *)&work->worker;
+}
+
+void kthread_init_work(struct kthread_work *work, void (*fn)(struct kthread_work *work))
+{
+	if (work)
+		*work = (struct kthread_work)KTHREAD_WORK_INIT(fn);
+}
+
+void kthread_init_delayed_work(struct kthread_delayed_work *dwork, void (*fn)(struct kthread_work *work))
+{
+	if (dwork)
+		*dwork = (struct kthread_delayed_work)KTHREAD_DELAYED_WORK_INIT(fn);
+}
+
+/* ---- the list, under the lock ----------------------------------------------------------------------------------- */
+
+static void insert_after(struct kthread_work *where, struct kthread_work *work)
+{
+	work->prev = where;
+	work->next = where->next;
+	where->next->prev = work;
+	where->next = work;
+}
+
+void kt_worker_append(struct kthread_worker *w, struct kthread_work *work)
+{
+	insert_after(w->list.prev, work);
+}
+
+void kt_worker_unlink(struct kthread_work *work)
+{
+	work->next->prev = work->prev;
+	work->prev->next = work->next;
+	work->prev = NULL;
+}
+
+static struct kthread_work *first(struct kthread_worker *w)
+{
+	return w->list.next == &w->list ? NULL : w->list.next;
+}
+
+static void gather_inbox(struct kthread_worker *w)
+{
+	struct kthread_work *last = atomic_load_explicit(&w->inbox, memory_order_relaxed);
+	struct kthread_work *after = &w->list;
+	struct kthread_work *before = w->list.prev;
+
+	/* only who holds the lock takes works out or puts a word in, so it stays a work */
+	if (!last || last == INBOX_SLEEPING || last == INBOX_CLOSED)
+		return;
+	/* acquire: pairs with push() */
+	last = atomic_exchange_explicit(&w->inbox, NULL, memory_order_acquire);
+	w->list.prev = last;
+	while (last) {
+		struct kthread_work *earlier = last->next;
+
+		if (earlier)
+			__builtin_prefetch(earlier->next);
+		last->next = after;
+		after->prev = last;
+		after = last;
+		last = earlier;
+	}
+	before->next = after;
+	after->prev = before;
+}
+
+static void gather_due(struct kthread_worker *w)
+{
+	struct kthread_work *work = w->wheel.count ? kt_wheel_expire(&w->wheel, kt_now()) : NULL;
+
+	while (work) {
+		struct kthread_work *next = work->next;
+
+		atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_DELAYED, memory_order_relaxed);
+		kt_worker_append(w, work);
+		work = next;
+	}
+}
+
+void kt_worker_gather(struct kthread_worker *w)
+{
+	gather_inbox(w);
+	gather_due(w);
+}
+
+struct kthread_work *kt_worker_next(struct kthread_worker *w)
+{
+	struct kthread_work *work;
+
+	kt_worker_lock(w);
+	if (!first(w))
+		kt_worker_gather(w);
+	work = first(w);
+	w->current = work;
+	if (work) {
+		kt_worker_unlink(work);
+		/* From here on it may be queued again. acq_rel: what anybody did before he queued it, or was told that it is
+		 * pending, is seen by the function; pairs with claim(). */
+		atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_PENDING, memory_order_acq_rel);
+	}
+	kt_worker_unlock(w);
+	return work;
+}
+
+/* ---- waiting for a place in the queue --------------------------------------------------------------------------- */
+
+struct barrier {
+	struct kthread_work work;
+	struct kthread_completion done;
+};
+
+static void pass_barrier(struct kthread_work *work)
+{
+	kthread_complete(&((struct barrier *)work)->done);
+}
+_Static_assert(offsetof(struct barrier, work) == 0, "a barrier begins with its work");
+
+/* Under the lock, which is released: wait until all up to `where` has ended. */
+static void wait_behind(struct kthread_worker *w, struct kthread_work *where)
+{
+	struct barrier barrier = {.work = KTHREAD_WORK_INIT(pass_barrier), .done = KTHREAD_COMPLETION_INIT};
+	bool wake;
+
+	barrier.work.state = WORK_PENDING;
+	insert_after(where, &barrier.work);
+	wake = kt_worker_owes_wake(w);
+	kt_worker_unlock(w);
+	if (wake)
+		kt_worker_wake(w);
+	kthread_wait_for_completion(&barrier.done);
+}
+
+/* Under the lock: is the caller one of its works? It would wait for itself. */
+static bool inside(const struct kthread_worker *w)
+{
+	return w->thread && kthread_self() == w->thread;
+}
+
+void kthread_flush_worker(struct kthread_worker *w)
+{
+	if (!w || !kt_worker_is_ours(w))
+		return;
+	kt_worker_lock(w);
+	kt_worker_gather(w);
+	if (inside(w) || (!first(w) && !w->current))
+		kt_worker_unlock(w);
+	else
+		wait_behind(w, w->list.prev);
+}
+
+size_t kt_worker_abandon(struct kthread_worker *w)
+{
+	struct kthread_work *work;
+	size_t works = 0;
+
+	w->current = NULL;
+	while ((work = first(w))) {
+		kt_worker_unlink(work);
+		if (work->fn == pass_barrier) {
+			pass_barrier(work);
+			continue;
+		}
+		works++;
+		atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_PENDING, memory_order_acq_rel);
+	}
+	return works;
+}
+
+size_t kt_worker_close(struct kthread_worker *w)
+{
+	struct kthread_work *work;
+	size_t works = 0;
+
+	if (w->closed)
+		return 0;
+	w->closed = true;
+	for (;;) {
+		struct kthread_work *seen;
+
+		gather_inbox(w);
+		seen = atomic_load_explicit(&w->inbox, memory_order_relaxed);
+		if (seen && seen != INBOX_SLEEPING)
+			continue;
+		if (!atomic_compare_exchange_strong_explicit(&w->inbox, &seen, INBOX_CLOSED, memory_order_relaxed,
+		                                             memory_order_relaxed))
+			continue;
+		if (w->asleep && seen != INBOX_SLEEPING)
+			w->wakes_owed++; /* by the producer that replaced it */
+		break;
+	}
+	gather_due(w);
+	for (work = kt_wheel_expire(&w->wheel, KT_NEVER); work; works++) {
+		struct kthread_work *next = work->next;
+
+		atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)(WORK_PENDING | WORK_DELAYED),
+		                          memory_order_acq_rel);
+		work = next;
+	}
+	return works;
+}
+
+/* ---- whose a work is -------------------------------------------------------------------------------------------- */
+
+/*
+ * Become the one who brings an idle work somewhere. A read-modify-write also if the answer is false: what the caller did
+ * before is then seen by the run that is still to come. Pairs with kt_worker_next().
+ */
+static bool claim(struct kthread_work *work)
+{
+	const unsigned int before = atomic_fetch_or_explicit(kt_work_state(work), WORK_PENDING, memory_order_acq_rel);
+
+	if (!before)
+		return true;
+	if (!(before & WORK_PENDING)) /* it is being cancelled: who does that waits until we have taken this back */
+		atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_PENDING, memory_order_release);
+	return false;
+}
+
+static bool disclaim(struct kthread_work *work)
+{
+	atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_PENDING, memory_order_release);
+	return false;
+}
+
+/*
+ * The caller has claimed the work: it now belongs to w, or else to the worker on which it still runs. It changes its
+ * worker under the lock of the former one, so who holds that lock, and finds it there, can rely on it.
+ */
+static struct kthread_worker *belong(struct kthread_worker *w, struct kthread_work *work)
+{
+	struct kthread_worker *former = atomic_load_explicit(owner_of(work), memory_order_acquire);
+
+	if (former == w)
+		return w;
+	if (!former || !kt_worker_is_ours(former)) {
+		atomic_store_explicit(owner_of(work), w, memory_order_release);
+		return w;
+	}
+	kt_worker_lock(former);
+	if (former->current == work)
+		w = former;
+	else
+		atomic_store_explicit(owner_of(work), w, memory_order_release);
+	kt_worker_unlock(former);
+	return w;
+}
+
+enum place {
+	NOWHERE, /* neither pending nor running */
+	RUNNING, /* and not pending */
+	LISTED,  /* pending in the list */
+	DELAYED, /* pending until its time has come */
+	FOREIGN  /* of a worker of the process that this one was forked from */
+};
+
+/*
+ * Lock the worker of a work, and say where the work is. NULL: it has none (NOWHERE or FOREIGN). A work on its way is
+ * waited for: whoever claimed it takes a few instructions, if it is not preempted there.
+ */
+static struct kthread_worker *lock_owner(struct kthread_work *work, enum place *place)
+{
+	for (unsigned int turn = 0;; turn++) {
+		unsigned int state = atomic_load_explicit(kt_work_state(work), memory_order_acquire);
+		struct kthread_worker *w = atomic_load_explicit(owner_of(work), memory_order_acquire);
+
+		if (w && !kt_worker_is_ours(w)) {
+			*place = FOREIGN;
+			return NULL;
+		}
+		if (!w && !(state & WORK_PENDING)) {
+			*place = NOWHERE;
+			return NULL;
+		}
+		if (w) {
+			kt_worker_lock(w);
+			if (atomic_load_explicit(owner_of(work), memory_order_relaxed) == w) {
+				kt_worker_gather(w);
+				state = atomic_load_explicit(kt_work_state(work), memory_order_acquire);
+				*place = state & WORK_DELAYED      ? DELAYED
+				         : !(state & WORK_PENDING) ? (w->current == work ? RUNNING : NOWHERE)
+				                                   : LISTED;
+				if (*place != LISTED || work->prev)
+					return w;
+			}
+			kt_worker_unlock(w);
+		}
+		if (turn < KT_SPIN_PAUSES + KT_SPIN_YIELDS)
+			kt_spin(turn);
+		else /* nobody wakes us, but neither do we keep a preempted thread from its CPU */
+			kt_futex_wait(kt_work_state(work), state, KT_FUTEX_ALL, kt_deadline(KT_NS_PER_MS / 20));
+	}
+}
+
+/* ---- queueing --------------------------------------------------------------------------------------------------- */
+
+static bool push(struct kthread_worker *w, struct kthread_work *work)
+{
+	struct kthread_work *last;
+
+	w = belong(w, work);
+	last = atomic_load_explicit(&w->inbox, memory_order_relaxed);
+	do {
+		if (last == INBOX_CLOSED)
+			return disclaim(work);
+		work->next = last == INBOX_SLEEPING ? NULL : last;
+		/* release: pairs with gather_inbox(). After this the work may be gone. */
+	} while (
+	    !atomic_compare_exchange_weak_explicit(&w->inbox, &last, work, memory_order_acq_rel, memory_order_relaxed));
+	if (last == INBOX_SLEEPING)
+		kt_worker_wake(w);
+	return true;
+}
+
+bool kthread_queue_work(struct kthread_worker *w, struct kthread_work *work)
+{
+	return w && work && work->fn && claim(work) && push(w, work);
+}
+
+/* Under the lock: into the wheel with a claimed work. True: kt_worker_wake() is owed. */
+static bool arm(struct kthread_worker *w, struct kthread_delayed_work *dwork, uint64_t delay_ns)
+{
+	const uint64_t now = kt_now();
+
+	atomic_fetch_or_explicit(kt_work_state(&dwork->work), WORK_DELAYED, memory_order_relaxed);
+	dwork->expires = delay_ns < KT_NEVER - now ? now + delay_ns : KT_NEVER;
+	kt_wheel_add(&w->wheel, dwork, now);
+	return dwork->expires < w->wake_at && kt_worker_owes_wake(w);
+}
+
+/* A claimed work. */
+static bool queue_delayed(struct kthread_worker *w, struct kthread_delayed_work *dwork, uint64_t delay_ns)
+{
+	bool wake;
+
+	if (delay_ns == 0)
+		return push(w, &dwork->work);
+	w = belong(w, &dwork->work);
+	kt_worker_lock(w);
+	if (w->closed) {
+		kt_worker_unlock(w);
+		return disclaim(&dwork->work);
+	}
+	wake = arm(w, dwork, delay_ns);
+	kt_worker_unlock(w);
+	if (wake)
+		kt_worker_wake(w);
+	return true;
+}
+
+bool kthread_queue_delayed_work(struct kthread_worker *w, struct kthread_delayed_work *dwork, uint64_t delay_ns)
+{
+	return w && dwork && dwork->work.fn && claim(&dwork->work) && queue_delayed(w, dwork, delay_ns);
+}
+
+/* Under the lock: out of the list or the wheel. It is still claimed. */
+static void take_out(struct kthread_worker *w, struct kthread_work *work, enum place place)
+{
+	if (place == LISTED)
+		kt_worker_unlink(work);
+	else
+		kt_wheel_remove(&w->wheel, (struct kthread_delayed_work *)work);
+}
+
+bool kthread_mod_delayed_work(struct kthread_worker *w, struct kthread_delayed_work *dwork, uint64_t delay_ns)
+{
+	struct kthread_work *work = dwork ? &dwork->work : NULL;
+	enum place place;
+	bool wake = false;
+
+	if (!w || !work || !work->fn)
+		return false;
+	for (;;) {
+		if (claim(work)) {
+			queue_delayed(w, dwork, delay_ns);
+			return false;
+		}
+		if (atomic_load_explicit(kt_work_state(work), memory_order_acquire) >= WORK_CANCELLER)
+			return true;
+		w = lock_owner(work, &place);
+		if (place == LISTED || place == DELAYED)
+			break;
+		if (place == FOREIGN)
+			return false;
+		if (w) /* it has begun to run meanwhile: it is idle */
+			kt_worker_unlock(w);
+	}
+	/* A canceller that has come since is waiting for the lock. What a closed worker has in its list it will run. */
+	if (!w->closed) {
+		take_out(w, work, place);
+		if (delay_ns) {
+			wake = arm(w, dwork, delay_ns);
+		} else {
+			atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_DELAYED,
+			                          memory_order_relaxed);
+			kt_worker_append(w, work);
+			wake = kt_worker_owes_wake(w);
+		}
+	}
+	kt_worker_unlock(w);
+	if (wake)
+		kt_worker_wake(w);
+	return true;
+}
+
+/* ---- flush and cancel ------------------------------------------------------------------------------------------- */
+
+void kthread_flush_work(struct kthread_work *work)
+{
+	struct kthread_worker *w;
+	enum place place;
+
+	if (!work || !(w = lock_owner(work, &place)))
+		return;
+	if (inside(w) || place == NOWHERE || place == DELAYED)
+		kt_worker_unlock(w);
+	else
+		wait_behind(w, place == LISTED ? work : &w->list);
+}
+
+bool kthread_cancel_work_sync(struct kthread_work *work)
+{
+	const unsigned int pending = WORK_PENDING | WORK_DELAYED;
+	struct kthread_worker *w;
+	enum place place;
+	bool was_pending = false;
+
+	if (!work)
+		return false;
+	/* from now on nobody can claim it */
+	atomic_fetch_add_explicit(kt_work_state(work), WORK_CANCELLER, memory_order_acq_rel);
+	w = lock_owner(work, &place);
+	if (place == LISTED || place == DELAYED) {
+		take_out(w, work, place);
+		atomic_fetch_and_explicit(kt_work_state(work), ~pending, memory_order_relaxed);
+		was_pending = true;
+	} else if (place == FOREIGN) {
+		was_pending = atomic_fetch_and_explicit(kt_work_state(work), ~pending, memory_order_relaxed) & pending;
+	}
+	if (w && w->current == work && !inside(w))
+		wait_behind(w, &w->list);
+	else if (w)
+		kt_worker_unlock(w);
+	/* release: pairs with claim() */
+	atomic_fetch_sub_explicit(kt_work_state(work), WORK_CANCELLER, memory_order_release);
+	return was_pending;
+}
+
+bool kthread_cancel_delayed_work_sync(struct kthread_delayed_work *dwork)
+{
+	return kthread_cancel_work_sync(dwork ? &dwork->work : NULL);
+}

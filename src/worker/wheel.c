@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: MIT */
+#include "worker/wheel.h"
+
+#include <string.h>
+
+#define LEVEL_BITS 8u
+#define SLOT_MASK (KT_WHEEL_SLOTS - 1u)
+#define NOTHING UINT64_MAX
+#define FEW 64u /* so many are looked through for the first of them */
+
+/* All works in a wheel are delayed ones. */
+static uint64_t expires_of(const struct kthread_work *work)
+{
+	return ((const struct kthread_delayed_work *)work)->expires;
+}
+_Static_assert(offsetof(struct kthread_delayed_work, work) == 0, "a delayed work begins with its work");
+
+static uint64_t tick_of(uint64_t ns)
+{
+	return ns >> KT_WHEEL_TICK_BITS;
+}
+
+/* The span of `tick` on this level: its slot is that modulo the number of slots. */
+static uint64_t span_of(uint64_t tick, unsigned int level)
+{
+	return tick >> (LEVEL_BITS * level);
+}
+
+static uint64_t start_of(uint64_t span, unsigned int level)
+{
+	return span << (LEVEL_BITS * level);
+}
+
+void kt_wheel_init(struct kt_wheel *wheel)
+{
+	wheel->at = 0;
+	wheel->upper = NOTHING;
+	wheel->count = 0;
+	memset(wheel->filled, 0, sizeof(wheel->filled));
+}
+
+/* ---- slots ------------------------------------------------------------------------------------------------------ */
+
+static bool is_filled(const struct kt_wheel *wheel, unsigned int level, unsigned int slot)
+{
+	return wheel->filled[level][slot / 64] >> (slot % 64) & 1;
+}
+
+static void mark(struct kt_wheel *wheel, unsigned int level, unsigned int slot, bool filled)
+{
+	const uint64_t bit = 1ull << (slot % 64);
+
+	wheel->filled[level][slot / 64] &= ~bit;
+	wheel->filled[level][slot / 64] |= filled ? bit : 0;
+}
+
+static void append(struct kt_wheel *wheel, unsigned int level, unsigned int slot, struct kthread_work *work)
+{
+	struct kthread_work **first = &wheel->slots[level][slot];
+
+	work->slot = level * KT_WHEEL_SLOTS + slot;
+	work->next = NULL;
+	if (!is_filled(wheel, level, slot)) {
+		mark(wheel, level, slot, true);
+		work->prev = work;
+		*first = work;
+		return;
+	}
+	work->prev = (*first)->prev;
+	work->prev->next = work;
+	(*first)->prev = work;
+}
+
+static void take_out(struct kt_wheel *wheel, struct kthread_work *work)
+{
+	const unsigned int level = work->slot / KT_WHEEL_SLOTS;
+	const unsigned int slot = work->slot % KT_WHEEL_SLOTS;
+	struct kthread_work **first = &wheel->slots[level][slot];
+
+	if (work->next)
+		work->next->prev = work->prev;
+	else
+		(*first)->prev = work->prev;
+	if (*first != work)
+		work->prev->next = work->next;
+	else if (work->next)
+		*first = work->next;
+	else
+		mark(wheel, level, slot, false);
+	work->prev = NULL;
+}
+
+static struct kthread_work *take_all(struct kt_wheel *wheel, unsigned int level, unsigned int slot)
+{
+	if (!is_filled(wheel, level, slot))
+		return NULL;
+	mark(wheel, level, slot, false);
+	return wheel->slots[level][slot];
+}
+
+/* The first span of a level, from that of `at` on, whose slot is filled. */
+static uint64_t first_span(const struct kt_wheel *wheel, unsigned int level)
+{
+	const uint64_t from = span_of(wheel->at, level);
+	const uint64_t *filled = wheel->filled[level];
+	unsigned int slot = from & SLOT_MASK;
+	uint64_t bits = filled[slot / 64] >> (slot % 64);
+
+	if (bits)
+		return from + (unsigned int)__builtin_ctzll(bits);
+	/* the other words, and at last the lower bits of the first */
+	for (unsigned int step = 1; step <= KT_WHEEL_SLOTS / 64; step++) {
+		const unsigned int word = (slot / 64 + step) % (KT_WHEEL_SLOTS / 64);
+
+		if (filled[word])
+			return from + ((word * 64 + (unsigned int)__builtin_ctzll(filled[word]) - slot) & SLOT_MASK);
+	}
+	return NOTHING;
+}
+
+static void look_for_upper(struct kt_wheel *wheel)
+{
+	wheel->upper = NOTHING;
+	for (unsigned int level = 1; level < KT_WHEEL_LEVELS; level++) {
+		const uint64_t span = first_span(wheel, level);
+
+		if (span != NOTHING && start_of(span, level) < wheel->upper)
+			wheel->upper = start_of(span, level);
+	}
+}
+
+/* ---- in and out ------------------------------------------------------------------------------------------------- */
+
+static void insert(struct kt_wheel *wheel, struct kthread_work *work)
+{
+	uint64_t tick = tick_of(expires_of(work));
+	unsigned int level = 0;
+
+	if (tick < wheel->at)
+		tick = wheel->at;
+	/* this round of the level or the next */
+	while (span_of(tick, level + 1) - span_of(wheel->at, level + 1) > 1)
+		level++;
+	append(wheel, level, span_of(tick, level) & SLOT_MASK, work);
+	if (level && start_of(span_of(tick, level), level) < wheel->upper)
+		wheel->upper = start_of(span_of(tick, level), level);
+}
+
+void kt_wheel_add(struct kt_wheel *wheel, struct kthread_delayed_work *dwork, uint64_t now)
+{
+	if (wheel->count++ == 0 && tick_of(now) > wheel->at)
+		wheel->at = tick_of(now); /* has not been looked at while it was empty */
+	insert(wheel, &dwork->work);
+}
+
+void kt_wheel_remove(struct kt_wheel *wheel, struct kthread_delayed_work *dwork)
+{
+	wheel->count--;
+	take_out(wheel, &dwork->work);
+}
+
+static void insert_all(struct kt_wheel *wheel, struct kthread_work *work)
+{
+	while (work) {
+		struct kthread_work *next = work->next;
+
+		if (next)
+			__builtin_prefetch(next->next);
+		insert(wheel, work);
+		work = next;
+	}
+}
+
+/* `at` is where slots of upper levels begin: what is in them goes down, from the top. */
+static void enter_upper(struct kt_wheel *wheel)
+{
+	for (unsigned int level = KT_WHEEL_LEVELS - 1; level > 0; level--)
+		insert_all(wheel, take_all(wheel, level, span_of(wheel->at, level) & SLOT_MASK));
+	look_for_upper(wheel);
+}
+
+/* ---- falling due ------------------------------------------------------------------------------------------------ */
+
+static bool in_order(const struct kthread_work *a, const struct kthread_work *b)
+{
+	return expires_of(a) <= expires_of(b);
+}
+
+static struct kthread_work *merge(struct kthread_work *a, struct kthread_work *b)
+{
+	struct kthread_work *first;
+	struct kthread_work **last = &first;
+
+	while (a && b) {
+		struct kthread_work **earlier = in_order(a, b) ? &a : &b;
+
+		*last = *earlier;
+		last = &(*last)->next;
+		*earlier = *last;
+	}
+	*last = a ? a : b;
+	return first;
+}
+
+/* A stable merge sort of the runs that are in order already: slots come in order, so it is mostly one run. */
+static struct kthread_work *sort(struct kthread_work *work)
+{
+	struct kthread_work *sorted[64] = {NULL}; /* [n]: 2^n runs */
+	struct kthread_work *all = NULL;
+	unsigned int n;
+
+	while (work) {
+		struct kthread_work *run = work;
+		struct kthread_work *last = work;
+
+		while (last->next && in_order(last, last->next))
+			last = last->next;
+		work = last->next;
+		last->next = NULL;
+		for (n = 0; sorted[n]; n++) {
+			run = merge(sorted[n], run);
+			sorted[n] = NULL;
+		}
+		sorted[n] = run;
+	}
+	for (n = 0; n < 64; n++)
+		if (sorted[n])
+			all = merge(sorted[n], all);
+	return all;
+}
+
+struct chain {
+	struct kthread_work *first;
+	struct kthread_work **end;
+};
+
+/* All of a slot. Their prev is theirs again. */
+static void move_slot(struct kt_wheel *wheel, unsigned int slot, struct chain *due)
+{
+	struct kthread_work *work = take_all(wheel, 0, slot);
+
+	*due->end = work;
+	while (work) {
+		if (work->next)
+			__builtin_prefetch(work->next->next);
+		work->prev = NULL;
+		wheel->count--;
+		due->end = &work->next;
+		work = work->next;
+	}
+}
+
+/* Those of the slot in which `now` lies whose nanosecond has come. */
+static void move_due(struct kt_wheel *wheel, unsigned int slot, uint64_t now, struct chain *due)
+{
+	struct kthread_work *work = is_filled(wheel, 0, slot) ? wheel->slots[0][slot] : NULL;
+
+	while (work) {
+		struct kthread_work *next = work->next;
+
+		if (expires_of(work) <= now) {
+			take_out(wheel, work);
+			wheel->count--;
+			work->next = NULL;
+			*due->end = work;
+			due->end = &work->next;
+		}
+		work = next;
+	}
+}
+
+struct kthread_work *kt_wheel_expire(struct kt_wheel *wheel, uint64_t now)
+{
+	const uint64_t last = tick_of(now);
+	struct chain due = {.first = NULL, .end = &due.first};
+
+	while (wheel->count) {
+		const uint64_t tick = first_span(wheel, 0);
+
+		if (wheel->upper <= tick && wheel->upper <= last) {
+			if (wheel->upper > wheel->at)
+				wheel->at = wheel->upper;
+			enter_upper(wheel);
+		} else if (tick < last) {
+			wheel->at = tick;
+			move_slot(wheel, tick & SLOT_MASK, &due);
+		} else {
+			break;
+		}
+	}
+	if (last > wheel->at)
+		wheel->at = last;
+	move_due(wheel, wheel->at & SLOT_MASK, now, &due);
+	return sort(due.first);
+}
+
+/* ---- ahead of it ------------------------------------------------------------------------------------------------ */
+
+bool kt_wheel_sort_ahead(struct kt_wheel *wheel, unsigned int most)
+{
+	if (!wheel->count)
+		return false;
+	for (unsigned int level = KT_WHEEL_LEVELS - 1; level > 0; level--) {
+		const unsigned int slot = (span_of(wheel->at, level) + 1) & SLOT_MASK;
+
+		while (is_filled(wheel, level, slot)) {
+			struct kthread_work *work = wheel->slots[level][slot];
+
+			if (most-- == 0)
+				return true;
+			take_out(wheel, work);
+			insert(wheel, work);
+		}
+	}
+	return false;
+}
+
+/* The earliest of a chain; NOTHING if there are more than `most`. */
+static uint64_t earliest(const struct kthread_work *work, size_t most)
+{
+	uint64_t first = NOTHING;
+
+	for (; work; work = work->next) {
+		if (most-- == 0)
+			return NOTHING;
+		if (expires_of(work) < first)
+			first = expires_of(work);
+	}
+	return first;
+}
+
+uint64_t kt_wheel_next(const struct kt_wheel *wheel)
+{
+	uint64_t next = NOTHING;
+
+	for (unsigned int level = 0; level < KT_WHEEL_LEVELS && wheel->count; level++) {
+		const uint64_t span = first_span(wheel, level);
+		uint64_t when;
+
+		if (span == NOTHING || start_of(span, level) << KT_WHEEL_TICK_BITS >= next)
+			continue;
+		when = earliest(wheel->slots[level][span & SLOT_MASK], level ? FEW : SIZE_MAX);
+		if (when == NOTHING && level)
+			when = start_of(span - 1, level) << KT_WHEEL_TICK_BITS;
+		if (when < next)
+			next = when;
+	}
+	return next;
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A worker from inside. worker.c is its thread and its life, queue.c what is done with works.
+ *
+ * A work is, by its state,
+ *   idle                   0
+ *   on its way             WORK_PENDING, prev NULL: whoever set the bit owns it, and brings it into the inbox or the wheel
+ *   in the inbox           the same
+ *   in the list            WORK_PENDING, prev not NULL
+ *   in the wheel           WORK_PENDING, WORK_DELAYED
+ * and any of these with a number of cancellers besides, who keep new owners away. Out of the list, and pending no more,
+ * it comes under the lock of its worker, together with becoming `current`.
+ */
+#ifndef KT_WORKER_WORKER_H
+#define KT_WORKER_WORKER_H
+
+#include <kthread/worker.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+#include "base/library.h"
+#include "worker/wheel.h"
+
+enum { WORK_PENDING = 1, WORK_DELAYED = 2, WORK_CANCELLER = 4 };
+
+/* Words of the inbox that are no work. */
+#define INBOX_SLEEPING ((struct kthread_work *)1) /* empty, and the thread sleeps: whoever replaces this wakes it */
+#define INBOX_CLOSED ((struct kthread_work *)2)   /* nothing is accepted */
+
+struct kthread_worker {
+	/* The producers' line. A stack: the last that was queued, NULL, or one of the words above. */
+	struct kthread_work *_Atomic inbox __attribute__((aligned(64)));
+	/* Wakes that somebody has made; those that somebody has to make are counted under the lock. The handle of the
+	 * thread is not given up before both are the same. */
+	atomic_uint wakes_made;
+	struct kthread *thread; /* changes only while nobody can be about to wake it */
+
+	pthread_mutex_t lock __attribute__((aligned(64)));
+	/* Under the lock: */
+	unsigned int wakes_owed;
+	bool asleep;                  /* or about to be: new works in the list have to wake it */
+	bool closed;                  /* INBOX_CLOSED: stays so */
+	uint64_t wake_at;             /* while asleep */
+	struct kthread_work list;     /* a ring: its next is the first, its prev the last */
+	struct kthread_work *current; /* compared, never followed: it may have freed itself */
+
+	unsigned int epoch; /* see kt_epoch */
+	unsigned int flags;
+	unsigned int cpu; /* KTHREAD_WORKER_PER_CPU */
+	LIST_ENTRY(kthread_worker) link;
+	struct kt_wheel wheel;
+};
+
+static inline atomic_uint *kt_work_state(struct kthread_work *work)
+{
+	return (atomic_uint *)&work->state;
+}
+
+void kt_worker_lock(struct kthread_worker *w);
+void kt_worker_unlock(struct kthread_worker *w);
+/* Under the lock: must it be woken? If so unlock, then kt_worker_wake(). */
+bool kt_worker_owes_wake(struct kthread_worker *w);
+void kt_worker_wake(struct kthread_worker *w);
+/* Under the lock: bring what is in the inbox, then what is due, into the list. */
+void kt_worker_gather(struct kthread_worker *w);
+/* Under the lock. */
+void kt_worker_append(struct kthread_worker *w, struct kthread_work *work);
+void kt_worker_unlink(struct kthread_work *work);
+/* False in a child of the process whose worker it is. */
+bool kt_worker_is_ours(const struct kthread_worker *w);
+/* Take the first work out, and make it current; NULL: there is none. The one before has ended. */
+struct kthread_work *kt_worker_next(struct kthread_worker *w);
+/* Accept nothing more. What is in the inbox comes into the list; what waits for its time is idle, and counted. */
+size_t kt_worker_close(struct kthread_worker *w);
+/* Nobody will run what is in the list: it is idle again, who waits is let go. How many works that were. */
+size_t kt_worker_abandon(struct kthread_worker *w);
+
+extern const struct kt_room kt_worker_room;
+
+#endif

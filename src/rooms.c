@@ -9,12 +9,14 @@
 #include "machine/view.h"
 #include "percpu/percpu.h"
 #include "placement/placement.h"
+#include "thread/freezer.h"
 #include "thread/standstill.h"
 #include "thread/thread.h"
 #include "worker/worker.h"
 
-const struct kt_room *const kt_rooms[] = {
-    &kt_machine_room, &kt_thread_room, &kt_placement_room, &kt_hotplug_room, &kt_percpu_room, &kt_worker_room, NULL};
+/* The freezer lies in thread/, but its lock is outside all of theirs: fork() takes the last one's first. */
+const struct kt_room *const kt_rooms[] = {&kt_machine_room, &kt_thread_room, &kt_placement_room, &kt_hotplug_room,
+                                          &kt_percpu_room,  &kt_worker_room, &kt_freezer,        NULL};
 
 int kthread_init(const struct kthread_config *config)
 {

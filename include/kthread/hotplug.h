@@ -96,10 +96,10 @@ KTHREAD_API int64_t kthread_cpuhp_failures(int step);
  * bound threads that look at kthread_bound_should_stop(), are parked; bound ones that never look run elsewhere, broken,
  * as after any loss. Waits for the former to park, as kthread_park() does. A CPU that is not usable now will not be used
  * when it comes. 0 also if it had been given up already.
- * -EBUSY the last usable, or the last usable housekeeping CPU; the error of a teardown; -EPERM a thread may not be moved,
- * or sysfs may not be written or has no such file (a CPU that cannot go), or this machine is only simulated; -EBUSY and others from sysfs; -EINVAL (not a
- * possible CPU, unknown flags); -ENOMEM; -EDEADLK also to a thread that the call would wait for; -ECHILD. After any of
- * these everything is as it was before.
+ * -EBUSY the last usable, or the last usable housekeeping CPU, or a freeze is on (<kthread/freezer.h>); the error of a
+ * teardown; -EPERM a thread may not be moved, or sysfs may not be written or has no such file (a CPU that cannot go), or
+ * this machine is only simulated; -EBUSY and others from sysfs; -EINVAL (not a possible CPU, unknown flags); -ENOMEM;
+ * -EDEADLK also to a thread that the call would wait for; -ECHILD. After any of these everything is as it was before.
  */
 KTHREAD_API int kthread_cpu_down(unsigned int cpu, unsigned int flags);
 

@@ -23,7 +23,8 @@ enum kthread_state {
 	KTHREAD_PARKED,
 	KTHREAD_STOPPING,
 	KTHREAD_EXITED,
-	KTHREAD_ADOPTED
+	KTHREAD_ADOPTED,
+	KTHREAD_FROZEN /* by kthread_freeze_all(); parked meanwhile is parked */
 };
 
 enum kthread_wish {
@@ -63,6 +64,7 @@ struct kthread_info {
 	uint64_t refusals;      /* how often the kernel refused it */
 	uint64_t wakes;         /* waits that have ended by a wake */
 	uint64_t parks;         /* how often it became parked, whoever asked */
+	uint64_t freezes;       /* how often it became frozen */
 };
 
 /* 0; -EINVAL (NULL, or info->size below the first version's); -ECHILD. */

@@ -17,6 +17,7 @@
 #define KTHREAD_KTHREAD_H
 
 #include <kthread/completion.h>
+#include <kthread/freezer.h>
 #include <kthread/hotplug.h>
 #include <kthread/inspect.h>
 #include <kthread/library.h>

@@ -28,9 +28,9 @@ struct kthread;
 
 #define KTHREAD_NO_NODE (-1)
 
-/* attr.flags: stop and park also break blocking system calls of this thread (they fail with EINTR), again and again
- * until it has noticed, i.e. kthread_should_stop(), _should_park() or _should_stop_or_park() has told it, it parked,
- * or it ended. Done by a signal, the only one that is not blocked in the thread. */
+/* attr.flags: stop, park and freeze also break blocking system calls of this thread (they fail with EINTR), again and
+ * again until it has noticed, i.e. kthread_should_stop(), _should_park() or _should_stop_or_park() has told it, it parked,
+ * it froze, or it ended. Done by a signal, the only one that is not blocked in the thread. */
 #define KTHREAD_INTERRUPT 1u
 
 /* Options of kthread_create_attr(). Sized as struct kthread_config is. Fields of 0 mean the default. */
@@ -155,18 +155,19 @@ KTHREAD_API void kthread_parkme(void);
 KTHREAD_API bool kthread_bound_should_stop(void);
 
 /*
- * Self: sleep until woken; 0 at once if a wake, stop or park came since the last wait. May return early; look at your
+ * Self: sleep until woken; 0 at once if a wake, stop, park or freeze came since the last wait. May return early; look at your
  * condition again. -EPERM outside a kthread; -ECHILD in a forked child.
  */
 KTHREAD_API int kthread_wait(void);
 /* The same for at most timeout_ns nanoseconds (UINT64_MAX: no limit; 0: only take the token): 0 or -ETIMEDOUT. */
 KTHREAD_API int kthread_wait_for(uint64_t timeout_ns);
 /* As kthread_wait(), but while it sleeps here kthread_park() is granted in place, without waking it, and at no cost;
- * it comes back from here once unparked. Call it where the thread may be parked without a kthread_parkme(). */
+ * it comes back from here once unparked. Call it where the thread may be parked without a kthread_parkme(). So it is
+ * frozen (<kthread/freezer.h>), but for that it does not come back. */
 KTHREAD_API int kthread_wait_parkable(void);
 
 /*
- * An eventfd(2) for the thread's own poll or epoll loop: readable after a wake, stop or park request, until it is read
+ * An eventfd(2) for the thread's own poll or epoll loop: readable after a wake, stop, park or freeze request, until it is read
  * or kthread_wait*() takes the token. Made by the first call, owned by k: do not close it. Non-blocking, close-on-exec.
  * The fd; -EMFILE, -ENFILE, -ENOMEM; -ESRCH ended; -EOPNOTSUPP adopted; -ECHILD.
  */

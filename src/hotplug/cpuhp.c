@@ -11,6 +11,7 @@
 #include "hotplug/cpuhp_thread.h"
 #include "hotplug/transition.h"
 #include "machine/cpumask.h"
+#include "thread/freezer.h"
 
 /* ---- steps ------------------------------------------------------------------------------------------------------ */
 
@@ -227,7 +228,10 @@ static int checked(unsigned int cpu, unsigned int flags, int (*change)(unsigned 
 	if (error)
 		return error;
 	view = kt_view_get();
-	error = kt_cpus_test(view->setsize, view->set[KT_POSSIBLE], cpu) ? change(cpu, flags) : -EINVAL;
+	if (!kt_cpus_test(view->setsize, view->set[KT_POSSIBLE], cpu))
+		error = -EINVAL;
+	else /* a frozen thread would not park: no freeze begins before this transition has ended */
+		error = kt_freezer_on() ? -EBUSY : change(cpu, flags);
 	kt_view_put(view);
 	if (flags & KTHREAD_CPU_PHYSICAL) /* our view says so, too, when we return: also of what was taken back */
 		kt_hotplug_look(KT_DOUBT_NONE, NULL, &settled);

@@ -23,6 +23,7 @@
 #include "hotplug/transition.h"
 #include "machine/cpumask.h"
 #include "machine/events.h"
+#include "thread/freezer.h"
 #include "thread/standstill.h"
 #include "thread/thread.h"
 
@@ -30,7 +31,7 @@
 
 static struct monitor {
 	struct kthread *thread;
-	int asked;   /* its event fd: asked to stop */
+	int asked;   /* its event fd */
 	int uevents; /* fds; -1 = no such source */
 	int cpuset;
 	bool watch_failed;  /* said so */
@@ -63,7 +64,7 @@ static int look_and_follow(enum kt_doubt doubt, const cpu_set_t *touched, bool *
 	int error = 0;
 
 	while (more && !error) {
-		error = kt_transition_begin();
+		error = kt_transition_begin(KT_NEVER);
 		if (error)
 			break;
 		error = kt_hotplug_look(doubt, touched, ret_settled);
@@ -124,7 +125,7 @@ static void turn(struct monitor *m)
 
 	sleep_until_event(fds, sizeof(fds) / sizeof(fds[0]), m->poll_at < m->settle_at ? m->poll_at : m->settle_at);
 	if (fds[0].revents)
-		kt_event_fd_drain(m->thread); /* asked to stop, or somebody's stray wake */
+		kt_event_fd_drain(m->thread); /* asked to stop, or to follow a plan that a freeze has held up */
 	if (kt_word(&m->thread->word) & W_PLACE_SELF)
 		kt_hooks->place_self(m->thread); /* it never comes by a wait, where other threads do that */
 	kt_cpus_zero(m->setsize, m->touched);
@@ -136,7 +137,7 @@ static void turn(struct monitor *m)
 		look(m, KT_DOUBT_CPUSET, true);
 	else if (cpus)
 		look(m, KT_DOUBT_TOUCHED, true);
-	else if (fds[3].revents)
+	else if (fds[3].revents || (fds[0].revents && !kthread_should_stop()))
 		look(m, KT_DOUBT_NONE, false);
 	else if (kt_now() >= m->poll_at || kt_now() >= m->settle_at)
 		look(m, KT_DOUBT_ALL, false);
@@ -198,6 +199,19 @@ static void stop(void)
 	kt_transition_stop();
 }
 
+/* A plan may have been held up. The handle is there from before the plan's beginning until after the freezer's end. */
+static void thawed(void)
+{
+	if (kt_plan_begun())
+		kthread_wake(monitor.thread);
+}
+
+static int start(void)
+{
+	kt_freezer_hook(thawed);
+	return kt_transition_start();
+}
+
 static int watch(void)
 {
 	struct kt_view *view = kt_view_get();
@@ -238,7 +252,7 @@ static void fork_child(void)
 
 const struct kt_room kt_hotplug_room = {
     .name = "hotplug",
-    .start = kt_transition_start,
+    .start = start,
     .watch = watch,
     .quiet = quiet,
     .stop = stop,

@@ -16,6 +16,7 @@
 #include "machine/cpulist.h"
 #include "machine/cpumask.h"
 #include "machine/file.h"
+#include "thread/freezer.h"
 
 #define PLAN_MAX 65536 /* every second CPU of 10 000, and more */
 #define CPUS_A_TURN 16
@@ -31,7 +32,7 @@ static struct {
 	cpu_set_t *refused;
 	cpu_set_t *work;
 	uint64_t generation; /* for which CPUs were refused */
-	atomic_bool begun;   /* release, pairs with kt_plan_follow(): before that the rest may go again */
+	atomic_bool begun;   /* release, pairs with kt_plan_begun(): before that the rest may go again */
 } plan = {.fd = -1};
 
 /* ---- reading ---------------------------------------------------------------------------------------------------- */
@@ -154,11 +155,16 @@ static void watch(void)
 	inotify_add_watch(plan.fd, path, EVENTS); /* where that cannot be, the poll finds it */
 }
 
+bool kt_plan_begun(void)
+{
+	return atomic_load_explicit(&plan.begun, memory_order_acquire);
+}
+
 bool kt_plan_follow(void)
 {
 	bool more;
 
-	if (!atomic_load_explicit(&plan.begun, memory_order_acquire))
+	if (!kt_plan_begun() || kt_freezer_on()) /* the monitor looks again after the thaw */
 		return false;
 	watch(); /* before the file is read: what changes later makes an event */
 	if (read_plan() || plan.generation != generation())

@@ -13,6 +13,9 @@ int kt_plan_start(void);
 void kt_plan_begin(void);
 void kt_plan_stop(void);
 
+/* Is it followed? After a true answer kt_plan_follow() may have to be called at a thaw: it does nothing in a freeze. */
+bool kt_plan_begun(void);
+
 /* An inotify fd that is readable when the file may have changed; -1 = none. kt_plan_drain() reads all that is there. */
 int kt_plan_fd(void);
 void kt_plan_drain(void);

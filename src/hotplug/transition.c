@@ -265,7 +265,7 @@ int kt_hotplug_begin(void)
 	bool settled;
 
 	if (!error)
-		error = kt_transition_begin();
+		error = kt_transition_begin(KT_NEVER);
 	if (!error)
 		kt_hotplug_look(KT_DOUBT_NONE, NULL, &settled); /* for want of memory: with the view we have */
 	return error;

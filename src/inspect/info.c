@@ -19,6 +19,8 @@ static enum kthread_state state_of(const struct kthread *k)
 		return KTHREAD_STOPPING;
 	if (now & W_PARKED)
 		return KTHREAD_PARKED;
+	if (now & W_FROZEN)
+		return KTHREAD_FROZEN;
 	if (!(now & W_STARTED))
 		return KTHREAD_CREATED;
 	/* Woken, but not yet come to its function: that sleep is none of kthread_wait*(). */
@@ -40,6 +42,7 @@ int kthread_info(const struct kthread *k, struct kthread_info *info)
 	full.state = state_of(k);
 	full.wakes = atomic_load_explicit(&k->wakes, memory_order_relaxed);
 	full.parks = atomic_load_explicit(&k->parks, memory_order_relaxed);
+	full.freezes = atomic_load_explicit(&k->freezes, memory_order_relaxed);
 	if (kt_place_report(k, &place)) {
 		full.wish = place.kind;
 		full.node = place.node;
@@ -81,7 +84,8 @@ static const char *name_of(const char *const *names, size_t count, unsigned int 
 
 const char *kthread_state_name(enum kthread_state state)
 {
-	static const char *const names[] = {"created", "running", "waiting", "parked", "stopping", "exited", "adopted"};
+	static const char *const names[] = {"created",  "running", "waiting", "parked",
+	                                    "stopping", "exited",  "adopted", "frozen"};
 
 	return NAME_OF(names, state);
 }

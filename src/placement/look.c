@@ -86,7 +86,7 @@ int kthread_housekeeping_set(size_t setsize, const cpu_set_t *set)
 	if (!error && !set && setsize > 0)
 		error = -EINVAL;
 	if (!error)
-		error = kt_transition_begin();
+		error = kt_transition_begin(KT_NEVER);
 	if (error)
 		return error;
 	error = set_housekeeping(setsize, set);

@@ -66,7 +66,7 @@ int kthread_event_fd(struct kthread *k)
 		kt_event_fd_close(fd);
 		return none;
 	}
-	if (atomic_load_explicit(&k->word, memory_order_seq_cst) & (W_TOKEN | W_STOP | W_PARK_ANY))
+	if (atomic_load_explicit(&k->word, memory_order_seq_cst) & (W_TOKEN | W_STOP | W_PARK_ANY | W_FREEZE))
 		kt_event_fd_notify(k);
 	return fd;
 }

@@ -31,13 +31,13 @@ bool kthread_wake(struct kthread *k)
 		after = before | (before & W_STARTED ? W_TOKEN : W_STARTED);
 		/* Written even if nothing changes: the thread that takes the token later must see what we did before. */
 	} while (!kt_word_change(&k->word, &before, after));
-	/* a start is no wake that a poll loop has to hear of; and a parked thread stays asleep: unpark finds the token */
+	/* a start is no wake that a poll loop has to hear of; and who is held stays asleep: unpark, thaw find the token */
 	if (!(before & W_STARTED)) {
 		if (before & W_SLEEPING)
 			kt_futex_wake(&k->word, 1, KT_WAKE_THREAD);
 		return true;
 	}
-	kt_thread_roused(k, before == after || before & W_PARKED ? 0 : before & W_SLEEPING);
+	kt_thread_roused(k, before == after || before & (W_PARKED | W_FROZEN) ? 0 : before & W_SLEEPING);
 	if (after & W_TOKEN)
 		kt_event_fd_notify(k);
 	return before != after;
@@ -67,27 +67,29 @@ static unsigned int watch_for(struct kthread *k, unsigned int bits, unsigned int
 	return now;
 }
 
-/* The same for a thread that may have KTHREAD_INTERRUPT: signals, ever more rarely, until it has noticed. */
-static unsigned int watch_and_interrupt(struct kthread *k, unsigned int bits, unsigned int unless, unsigned int noticed)
+unsigned int kt_thread_watch(struct kthread *k, unsigned int bits, unsigned int unless, unsigned int noticed,
+                             uint64_t deadline)
 {
 	uint64_t pause = KT_INTERRUPT_FIRST_NS;
+	uint64_t again = 0;
 	unsigned int now = kt_word(&k->word);
 
-	while (k->interrupt_signal && !(now & (bits | noticed)) && (now & unless) == unless) {
+	while (k->interrupt_signal && again < deadline && !(now & (bits | noticed)) && (now & unless) == unless) {
 		kt_interrupt_send(k);
-		now = watch_for(k, bits | noticed, unless, kt_deadline(pause));
+		again = kt_deadline(pause);
+		now = watch_for(k, bits | noticed, unless, again < deadline ? again : deadline);
 		pause = pause < KT_NS_PER_S / 2 ? pause * 2 : pause;
 	}
-	return watch_for(k, bits, unless, KT_NEVER);
+	return watch_for(k, bits, unless, deadline);
 }
 
 /* ---- stop ------------------------------------------------------------------------------------------------------ */
 
 void kt_thread_ask_to_stop(struct kthread *k)
 {
-	/* stop beats park: it resumes, and later parks are not granted */
+	/* stop beats park and freeze: it resumes, and later ones are not granted */
 	unsigned int before = kt_word(&k->word);
-	const unsigned int cleared = W_PARK_ANY | W_PARKED | W_WATCHED;
+	const unsigned int cleared = W_PARK_ANY | W_PARKED | W_FREEZE | W_FROZEN | W_WATCHED;
 
 	while (!kt_word_change(&k->word, &before, (before | W_STOP | W_TOKEN) & ~cleared))
 		continue;
@@ -102,7 +104,7 @@ static void reap(struct kthread *k)
 	int cancel_state;
 
 	if (k->interrupt_signal)
-		watch_and_interrupt(k, W_EXITED, 0, W_TOLD_STOP);
+		kt_thread_watch(k, W_EXITED, 0, W_TOLD_STOP, KT_NEVER);
 	if (kt_word_set(&k->word, W_REAPED) & W_REAPED) {
 		watch_for(k, W_EXITED, 0, KT_NEVER);
 		return;
@@ -188,7 +190,7 @@ void kthread_put(struct kthread *k)
 
 static int await_parked(struct kthread *k)
 {
-	const unsigned int now = watch_and_interrupt(k, W_PARKED | W_STOP | W_EXITED, W_PARK, W_TOLD_PARK);
+	const unsigned int now = kt_thread_watch(k, W_PARKED | W_STOP | W_EXITED, W_PARK, W_TOLD_PARK, KT_NEVER);
 
 	if (now & W_PARKED)
 		return 0;
@@ -220,12 +222,11 @@ int kthread_park(struct kthread *k)
 		/* Asleep inside the library (or not yet begun): it is parked where it is. What it did before, it did
 		 * before it set IN_PLACE or has not done at all. */
 		if (before & W_IN_PLACE || !(before & W_STARTED) || before & W_PARKED)
-			after |= W_PARKED;
+			after = (after | W_PARKED) & ~(unsigned int)W_FROZEN;
 		else
 			after |= W_TOKEN;
 	} while (!kt_word_change(&k->word, &before, after));
-	if (after & ~before & W_PARKED)
-		atomic_fetch_add_explicit(&k->parks, 1, memory_order_relaxed);
+	kt_thread_count_held(k, before, after);
 	if (after & W_PARKED)
 		return 0;
 	kt_thread_roused(k, before & W_SLEEPING);
@@ -234,7 +235,7 @@ int kthread_park(struct kthread *k)
 	return k == kthread_self() ? 0 : await_parked(k);
 }
 
-/* Take one reason to park away; the thread resumes if it was the last. */
+/* Take one reason to park away; the thread resumes if it was the last, or after a freeze that is on. */
 static void unpark(struct kthread *k, unsigned int reason)
 {
 	unsigned int before = kt_word(&k->word);
@@ -246,11 +247,14 @@ static void unpark(struct kthread *k, unsigned int reason)
 		after = before & ~(reason | W_WATCHED);
 		if (!(after & W_PARK_ANY)) {
 			after &= ~(unsigned int)W_PARKED;
+			if (before & W_PARKED && before & W_FREEZE)
+				after |= W_FROZEN;
 			if (before & W_IN_PLACE) /* it comes back from its wait */
 				after |= W_TOKEN;
 		}
 	} while (!kt_word_change(&k->word, &before, after));
-	kt_thread_roused(k, after & W_PARK_ANY ? before & W_WATCHED : before);
+	kt_thread_count_held(k, before, after);
+	kt_thread_roused(k, after & (W_PARK_ANY | W_FROZEN) ? before & W_WATCHED : before);
 }
 
 void kthread_unpark(struct kthread *k)
@@ -274,12 +278,11 @@ bool kt_thread_park_for_cpu(struct kthread *k)
 			break;
 		after = kt_word_untold(before) | W_PARK_CPU;
 		if (before & W_IN_PLACE)
-			after |= W_PARKED;
+			after = (after | W_PARKED) & ~(unsigned int)W_FROZEN;
 		else if (before & W_STARTED && !(before & W_PARKED))
 			after |= W_TOKEN;
 	} while (!kt_word_change(&k->word, &before, after));
-	if (after & ~before & W_PARKED)
-		atomic_fetch_add_explicit(&k->parks, 1, memory_order_relaxed);
+	kt_thread_count_held(k, before, after);
 	if (after & W_PARKED)
 		return true;
 	if (after != before) {
@@ -303,7 +306,8 @@ bool kt_thread_parked_for_cpu(const struct kthread *k)
 
 bool kt_thread_await_parked_for_cpu(struct kthread *k, uint64_t deadline)
 {
-	const unsigned int answers = W_PARKED | W_STOP | W_EXITED;
+	const unsigned int answers =
+	    W_PARKED | W_FROZEN | W_STOP | W_EXITED; /* frozen: it finds the request afterwards */
 	uint64_t pause = k->interrupt_signal ? KT_INTERRUPT_FIRST_NS : KT_NEVER;
 
 	if (!(kt_word(&k->word) & W_STARTED))

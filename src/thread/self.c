@@ -26,8 +26,7 @@ void kt_thread_set_self(struct kthread *k)
 	kthread_current_word = k ? (const uint32_t *)&k->word : &nobody;
 }
 
-/* The calling kthread; NULL for foreign and adopted threads, which have no life here. */
-static struct kthread *self_alive(void)
+struct kthread *kt_thread_self_alive(void)
 {
 	struct kthread *k = kthread_self();
 
@@ -38,7 +37,7 @@ static struct kthread *self_alive(void)
 
 bool kthread_noticed(uint32_t asked)
 {
-	struct kthread *k = self_alive();
+	struct kthread *k = kt_thread_self_alive();
 	unsigned int told = 0;
 
 	if (!k)
@@ -101,44 +100,67 @@ int kt_thread_sleep(struct kthread *k, unsigned int *seen, unsigned int mark, ui
 	return timed_out;
 }
 
+/* How the thread is to be held here: W_PARKED, W_FROZEN, or 0. Frozen by somebody else it is so anywhere. */
+static unsigned int held_by(unsigned int now, unsigned int requests)
+{
+	if (now & W_STOP)
+		return 0;
+	if (now & requests & W_PARK_ANY)
+		return W_PARKED;
+	return now & (W_FROZEN | (requests & W_FREEZE)) ? W_FROZEN : 0;
+}
+
+/* Release: all we did before is seen by who finds PARKED or FROZEN; pairs with kthread_park(), kthread_freeze_all(). */
+static bool say_held(struct kthread *k, unsigned int now, unsigned int how)
+{
+	if (!kt_word_change(&k->word, &now, (now & ~(unsigned int)(W_PARKED | W_FROZEN | W_WATCHED)) | how))
+		return false;
+	kt_thread_count_held(k, now, how);
+	if (now & W_WATCHED)
+		kt_futex_wake(&k->word, INT_MAX, KT_WAKE_WATCHERS);
+	return true;
+}
+
 /*
  * The request may be taken back and made again before this thread gets to run: PARKED is cleared by the first and has
  * to be said anew for the second, else its asker waits for ever. Hence a loop that looks at both each time.
  */
-void kt_thread_parked(struct kthread *k)
+unsigned int kt_thread_hold(struct kthread *k, unsigned int requests)
 {
+	unsigned int held = 0;
 	unsigned int turn = 0;
 	unsigned int now;
+	unsigned int how;
 
-	while ((now = kt_word(&k->word)) & W_PARK_ANY && !(now & W_STOP)) {
-		if (!(now & W_PARKED)) {
-			/* release: all we did before is seen by who finds PARKED; pairs with kthread_park() */
-			if (kt_word_change(&k->word, &now, (now | W_PARKED) & ~(unsigned int)W_WATCHED)) {
-				atomic_fetch_add_explicit(&k->parks, 1, memory_order_relaxed);
-				if (now & W_WATCHED)
-					kt_futex_wake(&k->word, INT_MAX, KT_WAKE_WATCHERS);
+	while ((how = held_by(now = kt_word(&k->word), requests))) {
+		if (!(now & how)) {
+			if (say_held(k, now, how)) {
+				held |= how; /* even if that is over by the next look */
 				turn = 0;
 			}
-		} else if (now & W_PLACE_SELF) {
-			kt_hooks->place_self(k);
-		} else if (turn < KT_SPIN_PAUSES + KT_SPIN_YIELDS) {
-			kt_spin(turn++);
-		} else {
-			kt_thread_sleep(k, &now, 0, KT_NEVER);
+			continue;
 		}
+		held |= how;
+		if (now & W_PLACE_SELF)
+			kt_hooks->place_self(k);
+		else if (turn < KT_SPIN_PAUSES + KT_SPIN_YIELDS)
+			kt_spin(turn++);
+		else
+			kt_thread_sleep(k, &now, 0, KT_NEVER);
 	}
 	if (now & W_PLACE_SELF)
 		kt_hooks->place_self(k);
-	if (now & W_TOLD_ANY)
+	if (now & W_TOLD_ANY && requests & W_PARK_ANY)
 		kt_word_clear(&k->word, W_TOLD_ANY);
+	return held;
 }
 
 void kthread_parkme(void)
 {
-	struct kthread *k = self_alive();
+	struct kthread *k = kt_thread_self_alive();
 
 	if (k)
-		kt_thread_parked(k);
+		kt_thread_hold(k, W_PARK_ANY);
 }
 
 /* Take the token if there is one. */
@@ -181,11 +203,14 @@ int kt_thread_wait(uint64_t deadline, bool parkable)
 			continue; /* the request may be there again: to sleep on the old word would be not to see that */
 		}
 		/* Parked in place and woken early, it gives IN_PLACE up, and an unpark leaves no token from then on: what it
-		 * was at that moment tells. */
-		if (mark && (slept & W_PARKED || (now & W_PARK_ANY && !(now & W_STOP)))) {
-			kt_thread_parked(k);
-			take_token(k, kt_word(&k->word));
-			return 0;
+		 * was at that moment tells. A freeze is over here without a word. */
+		if (mark && (slept & W_PARKED || held_by(now, W_PARK_ANY | W_FREEZE))) {
+			if ((slept | kt_thread_hold(k, W_PARK_ANY | W_FREEZE)) & W_PARKED) {
+				take_token(k, kt_word(&k->word));
+				return 0;
+			}
+			slept = 0;
+			continue;
 		}
 		if (take_token(k, now))
 			return 0;
@@ -233,7 +258,7 @@ void kt_thread_leave_foreign_cpu(struct kthread *self, unsigned int cpu)
 
 bool kthread_bound_should_stop(void)
 {
-	struct kthread *k = self_alive();
+	struct kthread *k = kt_thread_self_alive();
 	unsigned int now;
 
 	if (!k)
@@ -241,12 +266,16 @@ bool kthread_bound_should_stop(void)
 	if (!atomic_load_explicit(&k->looks_at_its_cpu, memory_order_relaxed))
 		atomic_store_explicit(&k->looks_at_its_cpu, true, memory_order_relaxed);
 	while (!((now = kt_word(&k->word)) & W_STOP)) {
-		if (now & W_PARK_ANY) {
+		if (now & W_FROZEN) { /* while it slept here */
+			kt_thread_hold(k, W_PARK_ANY);
+		} else if (now & W_PARK_ANY) {
 			if (!(now & (W_BROKEN | W_PARKED | W_PARK_CPU)))
 				break; /* it will park as it is used to */
-			kt_thread_parked(k);
+			kt_thread_hold(k, W_PARK_ANY);
 		} else if (!kt_hooks->out_of_place(k)) {
 			break;
+		} else if (now & W_FREEZE) {
+			kt_thread_hold(k, W_PARK_ANY | W_FREEZE);
 		} else if (!(now & W_PLACE_SELF)) { /* else done by out_of_place(): look anew, as above */
 			kt_thread_sleep(k, &now, W_IN_PLACE, now & W_BROKEN ? KT_NEVER : kt_deadline(ASK_AGAIN_NS));
 		}

@@ -115,7 +115,7 @@ static bool await_start(struct kthread *k)
 
 	while (!((now = kt_word(&k->word)) & (W_STARTED | W_STOP)))
 		kt_thread_sleep(k, &now, 0, KT_NEVER);
-	kt_thread_parked(k);
+	kt_thread_hold(k, W_PARK_ANY);
 	now = kt_word(&k->word);
 	do {
 		if (now & W_STOP)
@@ -174,7 +174,7 @@ static void run(struct kthread *k, const struct lifetime *lifetime)
 		k->result = result;
 		if (!(kt_word_clear(&k->word, W_TOLD_ANY) & W_TOLD_ANY))
 			return;
-		kt_thread_parked(k);
+		kt_thread_hold(k, W_PARK_ANY);
 		if (kt_word(&k->word) & W_STOP)
 			return;
 	}

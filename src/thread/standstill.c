@@ -56,11 +56,13 @@ static _Thread_local struct {
 
 /* ---- who reads -------------------------------------------------------------------------------------------------- */
 
-static void sleep_on(atomic_uint *word, unsigned int seen)
+/* -ETIMEDOUT or 0. */
+static int sleep_on(atomic_uint *word, unsigned int seen, uint64_t deadline)
 {
 	if (seen & WAITED || atomic_compare_exchange_strong_explicit(word, &seen, seen | WAITED, memory_order_seq_cst,
 	                                                             memory_order_relaxed))
-		kt_futex_wait(word, seen | WAITED, KT_FUTEX_ALL, KT_NEVER);
+		return kt_futex_wait(word, seen | WAITED, KT_FUTEX_ALL, deadline);
+	return 0;
 }
 
 static void change(atomic_uint *word, unsigned int clear)
@@ -178,7 +180,7 @@ static bool enter(bool wait)
 		if (!wait)
 			return false;
 		if (!place_self())
-			sleep_on(&transition, now);
+			sleep_on(&transition, now, KT_NEVER);
 	}
 }
 
@@ -267,10 +269,11 @@ static void order_readers(bool may_register)
 		syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0);
 }
 
-static int begin(bool wait)
+static int begin(bool wait, uint64_t deadline)
 {
 	unsigned int now;
 	unsigned int seen;
+	int error;
 
 	if (mine.depth > 0)
 		return -EDEADLK;
@@ -286,8 +289,8 @@ static int begin(bool wait)
 			return -EBUSY;
 		if (awaited())
 			return -EDEADLK;
-		if (!place_self())
-			sleep_on(&transition, now);
+		if (!place_self() && sleep_on(&transition, now, deadline) != 0)
+			return -ETIMEDOUT;
 		now = atomic_load_explicit(&transition, memory_order_seq_cst);
 	}
 	if (nobody_has_read())
@@ -297,11 +300,14 @@ static int begin(bool wait)
 		seen = atomic_load_explicit(&left, memory_order_acquire);
 		if (!anybody_inside())
 			return 0;
-		if (!wait || awaited()) {
+		if (!wait || awaited())
+			error = wait ? -EDEADLK : -EBUSY;
+		else
+			error = sleep_on(&left, seen, deadline);
+		if (error) {
 			change(&transition, ON);
-			return wait ? -EDEADLK : -EBUSY;
+			return error;
 		}
-		sleep_on(&left, seen);
 	}
 }
 
@@ -313,12 +319,12 @@ static void take_part(bool now)
 
 /* Messages are kept until the end, because the log function may call what -EDEADLK would be the answer to here; and the
  * thread is not cancelled: a transition half done would stay so. */
-static int begin_holding(bool wait)
+static int begin_holding(bool wait, uint64_t deadline)
 {
 	int error;
 
 	kt_log_hold();
-	error = begin(wait);
+	error = begin(wait, deadline);
 	if (error)
 		kt_log_release();
 	else
@@ -326,14 +332,14 @@ static int begin_holding(bool wait)
 	return error;
 }
 
-int kt_transition_begin(void)
+int kt_transition_begin(uint64_t deadline)
 {
-	return begin_holding(true);
+	return begin_holding(true, deadline);
 }
 
 int kt_transition_try(void)
 {
-	return begin_holding(false);
+	return begin_holding(false, KT_NEVER);
 }
 
 void kt_transition_end(void)

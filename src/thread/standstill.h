@@ -11,14 +11,15 @@
 #define KT_THREAD_STANDSTILL_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/log.h"
 
 /*
  * Begin a transition, once every other has ended and no reader is inside. 0; -EDEADLK if the caller holds the read lock,
- * is in a transition already, or is a kthread that has been asked to park or stop.
+ * is in a transition already, or is a kthread that has been asked to park or stop; -ETIMEDOUT.
  */
-int kt_transition_begin(void);
+int kt_transition_begin(uint64_t deadline);
 /* The same without waiting: -EBUSY. */
 int kt_transition_try(void);
 void kt_transition_end(void);

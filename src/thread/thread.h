@@ -48,6 +48,7 @@ struct kthread {
 	/* Counters for who looks: relaxed. */
 	atomic_uint_fast64_t wakes;
 	atomic_uint_fast64_t parks;
+	atomic_uint_fast64_t freezes;
 	/* The registry's, under its lock. */
 	TAILQ_ENTRY(kthread) link;
 	uint64_t number;
@@ -93,6 +94,8 @@ char *kt_name_format(const char *format, va_list args);
 void kt_comm(const char *name, char comm[16]);
 /* Make k what kthread_self() answers in the calling thread; NULL = nobody. */
 void kt_thread_set_self(struct kthread *k);
+/* The calling kthread; NULL for foreign and adopted threads, which have no life here. */
+struct kthread *kt_thread_self_alive(void);
 
 /* 0 if k is a handle of this process, else -EINVAL, -ECHILD. */
 static inline int kt_handle(const struct kthread *k)
@@ -131,14 +134,27 @@ pid_t kt_thread_tid(const struct kthread *k);
 /* Sleep in the word, marked as sleeping (and with `mark`). *seen is the word as it was looked at, and becomes what it was
  * when the marks were taken back. 0 or -ETIMEDOUT. */
 int kt_thread_sleep(struct kthread *k, unsigned int *seen, unsigned int mark, uint64_t deadline);
+/* By the thread: stay here while it is asked for one of `requests` (of W_PARK_ANY, W_FREEZE), and as long as it is frozen
+ * by whoever unparked it in a freeze. Returns how it was held: W_PARKED, W_FROZEN, both, or 0. */
+unsigned int kt_thread_hold(struct kthread *k, unsigned int requests);
+/* Its word has changed from `before`, by `bits`: count what it has become by that. */
+static inline void kt_thread_count_held(struct kthread *k, unsigned int before, unsigned int bits)
+{
+	if (bits & ~before & W_PARKED)
+		atomic_fetch_add_explicit(&k->parks, 1, memory_order_relaxed);
+	if (bits & ~before & W_FROZEN)
+		atomic_fetch_add_explicit(&k->freezes, 1, memory_order_relaxed);
+}
+/* Sleep until one of `bits` is set or one of `unless` is clear, at most until the deadline; a thread that has
+ * KTHREAD_INTERRUPT is sent signals, ever more rarely, until one of `noticed` is set, too. Returns the word. */
+unsigned int kt_thread_watch(struct kthread *k, unsigned int bits, unsigned int unless, unsigned int noticed,
+                             uint64_t deadline);
 /* By the thread: kthread_wait() and its siblings, until the deadline. parkable: as kthread_wait_parkable(). */
 int kt_thread_wait(uint64_t deadline, bool parkable);
 /* By a thread that may work on this CPU only: is it there? If not, the kernel has moved it without a word: placement
  * looks, and brings it back or has it park; sleeps a little if it can do neither yet. */
 bool kt_thread_on_cpu(unsigned int cpu);
 void kt_thread_leave_foreign_cpu(struct kthread *self, unsigned int cpu);
-/* Park here while asked to. */
-void kt_thread_parked(struct kthread *k);
 /* Wake those who sleep on the word, given the word as it was before it changed. The event fd is told besides, by whoever
  * has made a request or a token: a poll loop that it wakes for less finds nothing to do. */
 void kt_thread_roused(struct kthread *k, unsigned int before);

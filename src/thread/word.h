@@ -5,7 +5,7 @@
  *
  * Requests and answers meet in read-modify-writes of this one word, so none of them can miss the other. Orders: every
  * request is acq_rel (what the asker did before is seen by who finds the bit), every look is acquire; the store of
- * PARKED and EXITED is a release (what the thread did before is seen by who finds it).
+ * PARKED, FROZEN and EXITED is a release (what the thread did before is seen by who finds it).
  */
 #ifndef KT_THREAD_WORD_H
 #define KT_THREAD_WORD_H
@@ -22,7 +22,7 @@ enum {
 	W_TOKEN = 0x10,      /* the next wait returns at once */
 	W_SLEEPING = 0x20,   /* the thread is in, or going into, the futex: whoever changes its fate wakes it */
 	W_IN_PLACE = 0x40,   /* ... in a library sleep in which it may be declared parked */
-	W_WATCHED = 0x80,    /* somebody sleeps until PARKED, STOP or EXITED */
+	W_WATCHED = 0x80,    /* somebody sleeps until PARKED, FROZEN, STOP or EXITED */
 	W_STARTED = 0x100,   /* woken or parked for the first time */
 	W_ENTERED = 0x200,   /* fn has been entered */
 	W_TOLD_STOP = 0x400, /* the thread has got a true answer about stop, */
@@ -32,6 +32,10 @@ enum {
 	W_EXITED = 0x4000,     /* the result is there; no code of the user's runs any more, but key destructors */
 	W_REAPED = 0x8000,     /* somebody has taken on pthread_join() or pthread_detach() */
 	W_TOLD_PAST = 0x10000, /* about a park that was taken back before the one it is asked for now */
+	W_FREEZABLE = 0x20000, /* has called kthread_set_freezable() */
+	W_FREEZE = 0x40000,    /* asked to freeze; only if FREEZABLE */
+	W_FROZEN =
+	    0x80000, /* has frozen: as PARKED, and never both; cleared by thaw. Unparked in a freeze it is FROZEN at once */
 	W_PARK_ANY = W_PARK | W_PARK_CPU,
 	W_TOLD_ANY = W_TOLD_PARK | W_TOLD_PAST /* if fn returns now, that is its way to park */
 };

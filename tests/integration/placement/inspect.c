@@ -237,17 +237,17 @@ static void kthread_for_each__while_threads_come_and_go(void **state)
 static void names__of_every_value(void **state)
 {
 	static const char *const states[] = {"created",  "running", "waiting", "parked",
-	                                     "stopping", "exited",  "adopted"};
+	                                     "stopping", "exited",  "adopted", "frozen"};
 	static const char *const wishes[] = {"none", "node", "preferred", "bound", "per-cpu"};
 	static const char *const reasons[] = {"none", "start", "wish", "cpus", "housekeeping", "lost"};
 
-	for (int i = 0; i <= (int)KTHREAD_ADOPTED; i++)
+	for (int i = 0; i <= (int)KTHREAD_FROZEN; i++)
 		assert_string_equal(kthread_state_name((enum kthread_state)i), states[i]);
 	for (int i = 0; i <= (int)KTHREAD_WISH_PER_CPU; i++)
 		assert_string_equal(kthread_wish_name((enum kthread_wish)i), wishes[i]);
 	for (int i = 0; i <= (int)KTHREAD_REASON_LOST; i++)
 		assert_string_equal(kthread_reason_name((enum kthread_reason)i), reasons[i]);
-	for (int i = -2; i < 1000; i = i == -1 ? 7 : i + 331) {
+	for (int i = -2; i < 1000; i = i == -1 ? 8 : i + 331) {
 		assert_string_equal(kthread_state_name((enum kthread_state)i), "?");
 		assert_string_equal(kthread_wish_name((enum kthread_wish)i), "?");
 		assert_string_equal(kthread_reason_name((enum kthread_reason)i), "?");

@@ -940,7 +940,7 @@ static int writes(void *arg)
 
 	(void)arg;
 	while (done < shared.turns) {
-		const int error = done % 4 == 0 ? kt_transition_try() : kt_transition_begin();
+		const int error = done % 4 == 0 ? kt_transition_try() : kt_transition_begin(UINT64_MAX);
 
 		CHECK(error == 0 || (done % 4 == 0 && error == -EBUSY));
 		if (error) {

@@ -60,6 +60,8 @@ KTHREAD_API void kthread_init_work(struct kthread_work *work, void (*fn)(struct 
 KTHREAD_API void kthread_init_delayed_work(struct kthread_delayed_work *dwork, void (*fn)(struct kthread_work *work));
 
 /* flags */
+/* Its thread takes part in kthread_freeze_all(): it freezes between two works, or idle; what is queued meanwhile waits. */
+#define KTHREAD_WORKER_FREEZABLE 1u
 /* Of a worker on a CPU: it works there or not at all. When its CPU goes it parks, and its queue waits for the CPU. With
  * kthread_cpu_down() it first runs, there, what had been queued by then. Without this flag it is a bound thread: it works
  * elsewhere while its CPU is gone, and returns with it. */

@@ -7,6 +7,7 @@
  * finds a closed inbox, not freed memory.
  */
 #include <errno.h>
+#include <kthread/freezer.h>
 #include <kthread/placement.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -211,6 +212,8 @@ static bool turn(struct kthread_worker *w)
 		kt_thread_leave_foreign_cpu(w->thread, w->cpu);
 		return true;
 	}
+	if (w->flags & KTHREAD_WORKER_FREEZABLE)
+		kthread_try_to_freeze();
 	work = kt_worker_next(w);
 	if (work)
 		return run(w, work);
@@ -233,6 +236,8 @@ static int worker_fn(void *data)
 	struct kthread_worker *w = data;
 
 	prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
+	if (w->flags & KTHREAD_WORKER_FREEZABLE)
+		kthread_set_freezable();
 	kt_worker_lock(w);
 	awake(w);
 	kt_worker_unlock(w);
@@ -278,7 +283,9 @@ static void give_memory_back(struct kthread_worker *w)
 
 static bool flags_are_good(unsigned int flags, bool on_cpu)
 {
-	if (!(flags & ~KTHREAD_WORKER_PER_CPU) && (on_cpu || !flags))
+	const unsigned int known = KTHREAD_WORKER_FREEZABLE | (on_cpu ? KTHREAD_WORKER_PER_CPU : 0);
+
+	if (!(flags & ~known))
 		return true;
 	errno = EINVAL;
 	return false;

@@ -57,7 +57,10 @@ static void renew_watches(struct monitor *m)
 	m->watch_failed = error != 0;
 }
 
-/* A long plan is followed in several transitions, so that who wants to read does not wait for all of it. */
+/*
+ * What CPUs are there is acted upon before the rest is looked at; and a long plan is followed in several transitions, so
+ * that who wants to read does not wait for all of it.
+ */
 static int look_and_follow(enum kt_doubt doubt, const cpu_set_t *touched, bool *ret_settled)
 {
 	bool more = true;
@@ -68,7 +71,7 @@ static int look_and_follow(enum kt_doubt doubt, const cpu_set_t *touched, bool *
 		if (error)
 			break;
 		error = kt_hotplug_look(doubt, touched, ret_settled);
-		more = kt_plan_follow();
+		more = doubt == KT_DOUBT_TOUCHED || kt_plan_follow();
 		kt_transition_end();
 		doubt = KT_DOUBT_NONE;
 	}

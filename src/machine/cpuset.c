@@ -2,6 +2,7 @@
 #include "machine/cpuset.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,6 +10,8 @@
 #include "machine/cpulist.h"
 #include "machine/cpumask.h"
 #include "machine/file.h"
+
+#define NOWHERE SIZE_MAX
 
 /* Where our cpuset was found. Guarded by the scan lock. */
 static struct {
@@ -21,6 +24,13 @@ static struct {
 	char dir[PATH_MAX];    /* our directory, below the configured root */
 } place;
 
+/* What is read at each look. Guarded by the scan lock. */
+static struct {
+	struct kt_file cgroup;    /* /proc/self/cgroup */
+	struct kt_file effective; /* the list of our cpuset */
+	size_t effective_at;      /* which was in dir[0..effective_at) when last looked for; or NOWHERE */
+} kept = {.cgroup = {.fd = -1}, .effective = {.fd = -1}, .effective_at = NOWHERE};
+
 /* Scratch of locate(), too big for a stack of PTHREAD_STACK_MIN. Guarded by the scan lock. */
 static struct kt_cgroup_mount mount;
 static char path_now[PATH_MAX];
@@ -31,7 +41,7 @@ static char path_now[PATH_MAX];
 static enum kt_cgroup read_path(char *text, size_t size, int *ret_error)
 {
 	enum kt_cgroup wanted = KT_CGROUP_NONE;
-	ssize_t length = kt_file_read(text, size, "/proc/self/cgroup");
+	ssize_t length = kt_file_read_kept(&kept.cgroup, text, size, "/proc/self/cgroup");
 
 	path_now[0] = '\0';
 	*ret_error = length < 0 && !kt_file_settled((int)length) ? (int)length : 0;
@@ -116,6 +126,18 @@ static int scan_mounts(char *text, size_t size)
 	return error == -ENOENT ? 0 : error;
 }
 
+static bool is_known(enum kt_cgroup wanted)
+{
+	return wanted == place.wanted && strcmp(path_now, place.path) == 0;
+}
+
+static void remember_effective(size_t length)
+{
+	if (length != kept.effective_at)
+		kt_file_close(&kept.effective);
+	kept.effective_at = length;
+}
+
 void kt_cpuset_locate(char *text, size_t size)
 {
 	int error;
@@ -124,8 +146,9 @@ void kt_cpuset_locate(char *text, size_t size)
 	if (!path_now[0] && !place.path[0])
 		place.error = error;
 	/* Unreadable (out of descriptors, say): we are more likely where we were than nowhere. */
-	if (!path_now[0] || (wanted == place.wanted && strcmp(path_now, place.path) == 0 && seen()))
+	if (!path_now[0] || (is_known(wanted) && seen()))
 		return;
+	remember_effective(NOWHERE); /* of the former directory */
 	place.wanted = wanted;
 	place.kind = KT_CGROUP_NONE;
 	strcpy(place.path, path_now);
@@ -140,6 +163,8 @@ void kt_cpuset_forget(void)
 	place.kind = KT_CGROUP_NONE;
 	place.path[0] = '\0';
 	place.error = 0;
+	remember_effective(NOWHERE);
+	kt_file_close(&kept.cgroup);
 }
 
 /* ---- reading it ------------------------------------------------------------------------------------------------ */
@@ -161,14 +186,35 @@ static const char *effective_file(void)
 	}
 }
 
+/* The list in a text of that length, or the error of its reading. */
+static int parse_cpus(ssize_t length, const char *text, size_t setsize, cpu_set_t *set)
+{
+	if (length < 0)
+		return length == -ENOTDIR || length == -ENODEV ? -ENOENT : (int)length;
+	return kt_cpulist_read(text, setsize * CHAR_BIT, setsize, set);
+}
+
 /* A list file in the directory that is the first `length` bytes of ours. */
 static int read_cpus(size_t length, const char *name, size_t setsize, cpu_set_t *set, char *text, size_t size)
 {
-	const ssize_t got = kt_file_read(text, size, "%.*s/%s", (int)length, place.dir, name);
+	return parse_cpus(kt_file_read(text, size, "%.*s/%s", (int)length, place.dir, name), text, setsize, set);
+}
 
-	if (got < 0)
-		return got == -ENOTDIR || got == -ENODEV ? -ENOENT : (int)got;
-	return kt_cpulist_read(text, setsize * CHAR_BIT, setsize, set);
+/* The effective one there. */
+static int read_effective_at(size_t length, const struct kt_cpuset_sets *sets, char *text, size_t size)
+{
+	int error;
+
+	if (length != kept.effective_at)
+		error = read_cpus(length, effective_file(), sets->setsize, sets->effective, text, size);
+	else
+		error = parse_cpus(
+		    kt_file_read_kept(&kept.effective, text, size, "%.*s/%s", (int)length, place.dir, effective_file()),
+		    text, sets->setsize, sets->effective);
+	/* v1 before 3.17 does not tell them apart. */
+	if (error == -ENOENT && place.kind != KT_CGROUP_V2)
+		error = read_cpus(length, cpus_file(), sets->setsize, sets->effective, text, size);
+	return error;
 }
 
 /* From our directory up: the length of the next one; false above the mount point. */
@@ -205,24 +251,19 @@ static bool v1_root(void)
 
 /*
  * Ours, or the nearest ancestor's. A garbled file is passed over: the ancestor's is a bound that holds. The length of
- * the directory that has our cpuset.
+ * the directory that has our cpuset, or NOWHERE.
  */
 static size_t read_effective(const struct kt_cpuset_sets *sets, struct kt_cpuset_news *news, char *text, size_t size)
 {
-	size_t length = strlen(place.dir), ours = 0;
-	bool found = false;
+	size_t length = strlen(place.dir), ours = NOWHERE;
 
 	do {
-		int error = read_cpus(length, effective_file(), sets->setsize, sets->effective, text, size);
+		const int error = read_effective_at(length, sets, text, size);
 
-		/* v1 before 3.17 does not tell them apart. */
-		if (error == -ENOENT && place.kind != KT_CGROUP_V2)
-			error = read_cpus(length, cpus_file(), sets->setsize, sets->effective, text, size);
 		if (error == -ENOENT)
 			continue;
-		if (!found)
+		if (ours == NOWHERE)
 			ours = length;
-		found = true;
 		if (!error) {
 			news->visible = true;
 			break;
@@ -313,6 +354,7 @@ void kt_cpuset_read(const struct kt_cpuset_sets *sets, char *text, size_t size, 
 	}
 	lists = read_granted(sets, news, text, size);
 	ours = read_effective(sets, news, text, size);
+	remember_effective(ours);
 	if (news->visible || news->effective_error)
 		news->confined = confined_by(ours, lists.top);
 	else
@@ -321,6 +363,17 @@ void kt_cpuset_read(const struct kt_cpuset_sets *sets, char *text, size_t size, 
 	if (news->visible && news->confined && !lists.any)
 		kt_cpus_copy(sets->setsize, sets->granted, sets->effective);
 	read_partitions(sets, text, size);
+}
+
+bool kt_cpuset_read_effective(const struct kt_cpuset_sets *sets, char *text, size_t size)
+{
+	struct kt_cpuset_news news = {.visible = false};
+	int error;
+	const enum kt_cgroup wanted = read_path(text, size, &error);
+
+	if (!path_now[0] || !is_known(wanted) || place.kind == KT_CGROUP_NONE || kept.effective_at == NOWHERE)
+		return false;
+	return read_effective(sets, &news, text, size) == kept.effective_at && !news.effective_error;
 }
 
 void kt_cpuset_each_file(bool (*fn)(const char *path, void *arg), void *arg)

@@ -44,6 +44,13 @@ struct kt_cpuset_sets {
 };
 void kt_cpuset_read(const struct kt_cpuset_sets *sets, char *text, size_t size, struct kt_cpuset_news *news);
 
+/*
+ * Only the first of these sets, as it is what a CPU that comes or goes changes at once, and only through the place and the
+ * file of the last kt_cpuset_read(). False if that will not do: we have been moved, or another file has our list; what is
+ * in the set then is not to be used.
+ */
+bool kt_cpuset_read_effective(const struct kt_cpuset_sets *sets, char *text, size_t size);
+
 /* Call fn with the path, below the root, of each file through which our cpuset may be changed, our own first, whether
  * it exists or not; until fn returns false. */
 void kt_cpuset_each_file(bool (*fn)(const char *path, void *arg), void *arg);

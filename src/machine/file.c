@@ -60,6 +60,15 @@ static ssize_t read_some(int fd, char *buf, size_t size)
 	return got < 0 ? -errno : got;
 }
 
+/* What has been read of a whole file: length bytes, of as many as fit. */
+static ssize_t as_text(char *buf, size_t length, size_t size)
+{
+	if (length == size)
+		return -EFBIG;
+	buf[length] = '\0';
+	return memchr(buf, '\0', length) ? -EBADMSG : (ssize_t)length;
+}
+
 /* Closes it. fd < 0 is an error, and handed on. */
 static ssize_t read_whole(int fd, char *buf, size_t size)
 {
@@ -75,12 +84,7 @@ static ssize_t read_whole(int fd, char *buf, size_t size)
 		length += (size_t)got;
 	}
 	close(fd);
-	if (got < 0)
-		return got;
-	if (length == size)
-		return -EFBIG;
-	buf[length] = '\0';
-	return memchr(buf, '\0', length) ? -EBADMSG : (ssize_t)length;
+	return got < 0 ? got : as_text(buf, length, size);
 }
 
 ssize_t kt_file_read(char *buf, size_t size, const char *format, ...)
@@ -92,6 +96,51 @@ ssize_t kt_file_read(char *buf, size_t size, const char *format, ...)
 	fd = open_below_root(O_RDONLY, format, args);
 	va_end(args);
 	return read_whole(fd, buf, size);
+}
+
+/* From its beginning, for which the kernel makes its text anew; *ret_length bytes. */
+static int reread(int fd, char *buf, size_t size, size_t *ret_length)
+{
+	ssize_t got;
+
+	*ret_length = 0;
+	do {
+		got = pread(fd, buf + *ret_length, size - *ret_length, (off_t)*ret_length);
+		if (got > 0)
+			*ret_length += (size_t)got;
+	} while ((got > 0 && *ret_length < size) || (got < 0 && errno == EINTR));
+	return got < 0 ? -errno : 0;
+}
+
+ssize_t kt_file_read_kept(struct kt_file *file, char *buf, size_t size, const char *format, ...)
+{
+	size_t length;
+	va_list args;
+	int error;
+	int fd;
+
+	if (file->fd >= 0 && reread(file->fd, buf, size, &length) == 0)
+		return as_text(buf, length, size);
+	kt_file_close(file);
+	va_start(args, format);
+	fd = open_below_root(O_RDONLY, format, args);
+	va_end(args);
+	if (fd < 0 || kt_config()->root[0])
+		return read_whole(fd, buf, size);
+	error = reread(fd, buf, size, &length);
+	if (error) {
+		close(fd);
+		return error;
+	}
+	file->fd = fd;
+	return as_text(buf, length, size);
+}
+
+void kt_file_close(struct kt_file *file)
+{
+	if (file->fd >= 0)
+		close(file->fd);
+	file->fd = -1;
 }
 
 ssize_t kt_file_read_path(char *buf, size_t size, const char *path)

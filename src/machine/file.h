@@ -27,6 +27,23 @@ ssize_t kt_file_read(char *buf, size_t size, const char *format, ...) __attribut
 ssize_t kt_file_read_path(char *buf, size_t size, const char *path);
 
 /*
+ * A file of the kernel's that is read time and again. It is kept open: without the way to it a read costs a seventh. fd -1:
+ * not open.
+ */
+struct kt_file {
+	int fd;
+};
+
+/*
+ * kt_file_read() of a file that is the same one as long as it can be read, as with sysfs, proc and cgroups: opened at need,
+ * and anew when it cannot be read any more (a cgroup that went, and may have come back). The caller closes it before he
+ * reads another path with it. Below a configured root, where files are replaced, nothing is kept.
+ */
+ssize_t kt_file_read_kept(struct kt_file *file, char *buf, size_t size, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+void kt_file_close(struct kt_file *file);
+
+/*
  * Call fn for each line of a file of any length, newline cut off, until it returns false. A line that does not fit into
  * buf, or has a NUL byte in it, is left out. 0, or -errno of open(2) or read(2).
  * ASSUMPTIONS: size > 1; fn does not use buf otherwise.

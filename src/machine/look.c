@@ -78,9 +78,13 @@ static int renew(enum kt_seen which, reader read)
 	return 0;
 }
 
+static void online_are_present(void)
+{
+	kt_cpus_or(look.now.setsize, look.set[KT_SEEN_PRESENT], look.set[KT_SEEN_PRESENT], look.set[KT_SEEN_ONLINE]);
+}
+
 static int look_at_sysfs(void)
 {
-	const size_t setsize = look.now.setsize;
 	int error = 0, present = 0, isolated, nohz_full;
 
 	if (!look.possible_known) {
@@ -93,7 +97,7 @@ static int look_at_sysfs(void)
 	}
 	say(&look.said.sysfs, error ? error : present, "/sys/devices/system/cpu");
 	if (!error) {
-		kt_cpus_or(setsize, look.set[KT_SEEN_PRESENT], look.set[KT_SEEN_PRESENT], look.set[KT_SEEN_ONLINE]);
+		online_are_present();
 		isolated = renew(KT_SEEN_ISOLATED, kt_sysfs_isolated);
 		nohz_full = renew(KT_SEEN_NOHZ_FULL, kt_sysfs_nohz_full);
 		say(&look.said.isolated, isolated ? isolated : nohz_full,
@@ -104,9 +108,9 @@ static int look_at_sysfs(void)
 
 /* ---- the cpuset ------------------------------------------------------------------------------------------------ */
 
-static void look_at_cpuset(void)
+static struct kt_cpuset_sets cpuset_sets(void)
 {
-	const struct kt_cpuset_sets sets = {
+	return (struct kt_cpuset_sets){
 	    .setsize = look.now.setsize,
 	    .possible = look.set[KT_SEEN_POSSIBLE],
 	    .effective = look.set[NEW_EFFECTIVE],
@@ -114,6 +118,11 @@ static void look_at_cpuset(void)
 	    .partitions = look.set[KT_SEEN_PARTITIONS],
 	    .work = look.set[WORK],
 	};
+}
+
+static void look_at_cpuset(void)
+{
+	const struct kt_cpuset_sets sets = cpuset_sets();
 	struct kt_cpuset_news news;
 
 	kt_cpuset_locate(look.text, TEXT_SIZE);
@@ -232,6 +241,20 @@ void kt_look_again(void)
 		judge_start_mask();
 }
 
+bool kt_look_briefly(void)
+{
+	const struct kt_cpuset_sets sets = cpuset_sets();
+
+	/* What is not known yet, a full look may find. */
+	if (!look.possible_known || !look.effective_known || !look.granted_known || !look.start_judged)
+		return false;
+	if (renew(KT_SEEN_ONLINE, kt_sysfs_online) != 0 || !kt_cpuset_read_effective(&sets, look.text, TEXT_SIZE))
+		return false;
+	online_are_present();
+	accept_set(KT_SEEN_EFFECTIVE, NEW_EFFECTIVE);
+	return true;
+}
+
 int kt_look_start(void)
 {
 	const size_t wide = kt_cpus_size(WIDEST);
@@ -261,5 +284,6 @@ void kt_look_stop(void)
 	free(look.set[0]);
 	free(look.text);
 	memset(&look, 0, sizeof(look));
+	kt_sysfs_forget();
 	kt_cpuset_forget();
 }

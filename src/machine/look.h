@@ -41,6 +41,12 @@ void kt_look_stop(void);
 /* Look again. Cannot fail: what is unreadable keeps its value, and is logged once. */
 void kt_look_again(void);
 
+/*
+ * Only what a CPU that comes or goes changes at once, and what it takes to say whether it may be used: ONLINE and EFFECTIVE.
+ * A seventh of the files. False if that will not do: look again, all of it.
+ */
+bool kt_look_briefly(void);
+
 /* What was seen last. Only between start and stop. */
 const struct kt_look *kt_look_last(void);
 

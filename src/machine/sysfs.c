@@ -13,10 +13,12 @@
 
 #define CPU_DIR "/sys/devices/system/cpu"
 
-static int read_list(const char *name, char *text, size_t size, size_t setsize, cpu_set_t *set)
-{
-	const ssize_t length = kt_file_read(text, size, CPU_DIR "/%s", name);
+/* `online`, which is read at each look. Guarded by the scan lock. */
+static struct kt_file online_file = {.fd = -1};
 
+/* The list in a text of that length, or the error of its reading. */
+static int parse_list(ssize_t length, char *text, size_t setsize, cpu_set_t *set)
+{
 	/* nohz_full, built in but not asked for on the command line: the kernel prints a NULL mask, padded to the number of
 	 * CPUs; some of the 3.10 line print a NUL byte. */
 	if (length == -EBADMSG && text[0] == '\0')
@@ -54,6 +56,11 @@ static int says_online(long cpu, bool *ret)
 		return (int)length;
 	*ret = length > 0 ? text[0] == '1' : kt_file_exists(CPU_DIR "/cpu%ld/topology", cpu);
 	return 0;
+}
+
+static int read_list(const char *name, char *text, size_t size, size_t setsize, cpu_set_t *set)
+{
+	return parse_list(kt_file_read(text, size, CPU_DIR "/%s", name), text, setsize, set);
 }
 
 /* The CPUs that have a directory, or the online ones of these. -ENOENT if there is none. */
@@ -119,11 +126,14 @@ static bool cpuinfo_line(char *line, void *arg)
 }
 
 /* A list that cannot be empty: such a file was cut short. */
+static int some_cpus(int error, size_t setsize, const cpu_set_t *set)
+{
+	return !error && kt_cpus_empty(setsize, set) ? -EINVAL : error;
+}
+
 static int read_some_cpus(const char *name, char *text, size_t size, size_t setsize, cpu_set_t *set)
 {
-	const int error = read_list(name, text, size, setsize, set);
-
-	return !error && kt_cpus_empty(setsize, set) ? -EINVAL : error;
+	return some_cpus(read_list(name, text, size, setsize, set), setsize, set);
 }
 
 int kt_sysfs_possible(char *text, size_t size, size_t setsize, cpu_set_t *set)
@@ -142,9 +152,15 @@ int kt_sysfs_present(char *text, size_t size, size_t setsize, cpu_set_t *set)
 
 int kt_sysfs_online(char *text, size_t size, size_t setsize, cpu_set_t *set)
 {
-	const int error = read_some_cpus("online", text, size, setsize, set);
+	const ssize_t length = kt_file_read_kept(&online_file, text, size, CPU_DIR "/online");
+	const int error = some_cpus(parse_list(length, text, setsize, set), setsize, set);
 
 	return kt_file_settled(error) ? scan_directories(true, setsize, set) : error;
+}
+
+void kt_sysfs_forget(void)
+{
+	kt_file_close(&online_file);
 }
 
 int kt_cpuinfo_online(char *text, size_t size, size_t setsize, cpu_set_t *set)

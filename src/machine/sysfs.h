@@ -2,7 +2,8 @@
 /*
  * What sysfs says of the machine's CPUs, with the ways round that old and cut trees need. Of the first four sets, none is empty.
  *
- * Every function reads anew; text is scratch of `size` bytes. CPUs beyond the set are left out.
+ * Every function reads anew; text is scratch of `size` bytes. CPUs beyond the set are left out. kt_sysfs_online() and
+ * kt_sysfs_forget() are called under the room's scan lock.
  * ERRORS, all: -ENOENT the machine does not say; -errno of the read; an error that kt_file_garbled() knows. What is in
  * the set then is not to be used.
  */
@@ -24,6 +25,9 @@ int kt_cpuinfo_online(char *text, size_t size, size_t setsize, cpu_set_t *set);
 /* `isolated` or `nohz_full`. A file that is not there is the empty set: older kernels, and those built without. */
 int kt_sysfs_isolated(char *text, size_t size, size_t setsize, cpu_set_t *set);
 int kt_sysfs_nohz_full(char *text, size_t size, size_t setsize, cpu_set_t *set);
+
+/* Close what kt_sysfs_online() keeps open: the library ends. */
+void kt_sysfs_forget(void);
 
 /* Set the CPU online or offline. 0; -EPERM also where the CPU has no such file, because it cannot go; -EBUSY and others
  * of the kernel's. */

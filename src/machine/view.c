@@ -214,18 +214,29 @@ static const cpu_set_t *housekeeping_in_force(void)
 	return state.asked ? state.asked : state.configured;
 }
 
-int kt_view_renew(bool *ret_changed)
+static int look_and_renew(bool briefly, bool *ret_changed)
 {
 	bool changed;
 	int error;
 
 	kt_lock(&scan);
-	kt_look_again();
+	if (!briefly || !kt_look_briefly())
+		kt_look_again();
 	error = renew_locked(housekeeping_in_force(), &changed);
 	kt_unlock(&scan);
 	if (!error)
 		*ret_changed = changed;
 	return error;
+}
+
+int kt_view_renew(bool *ret_changed)
+{
+	return look_and_renew(false, ret_changed);
+}
+
+int kt_view_renew_briefly(bool *ret_changed)
+{
+	return look_and_renew(true, ret_changed);
 }
 
 int kt_view_renew_admitted(const cpu_set_t *admitted, bool *ret_changed)

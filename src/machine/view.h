@@ -48,6 +48,13 @@ bool kt_view_has(enum kt_set set, unsigned int cpu);
 int kt_view_renew(bool *ret_changed);
 
 /*
+ * The same of what a CPU that comes or goes changes at once, and what it takes to say whether it may be used; of everything
+ * where that will not do. For the sake of time: in a guest, whose memory the hypervisor maps anew when a CPU comes, each
+ * file that is looked up then costs what all of them cost else. The rest is as it was: a full one has to follow.
+ */
+int kt_view_renew_briefly(bool *ret_changed);
+
+/*
  * A new view of what was seen last, with another housekeeping mask (NULL: back to the configured or derived one). -EINVAL if it holds no usable
  * or an impossible CPU, -ENOMEM; nothing has changed then.
  */

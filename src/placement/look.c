@@ -36,7 +36,7 @@ int kt_placement_look(enum kt_doubt doubt, const cpu_set_t *touched, bool *ret_s
 	int place_error;
 
 	kt_lock(&kt_look_lock);
-	error = kt_view_renew(&changed);
+	error = doubt == KT_DOUBT_TOUCHED ? kt_view_renew_briefly(&changed) : kt_view_renew(&changed);
 	changed |= renew_topology();
 	place_error = kt_place_all(doubt, touched, changed, KTHREAD_REASON_CPUS, ret_settled);
 	kt_unlock(&kt_look_lock);

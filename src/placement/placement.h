@@ -21,7 +21,7 @@ enum kt_doubt {
 
 /*
  * Look at the machine, decide, and tell the kernel; returns once that is done. touched (setsize bytes of the view) only
- * for KT_DOUBT_TOUCHED. *ret_settled: false if the kernel refused a mask because the machine is changing at this very
+ * for KT_DOUBT_TOUCHED, with which the look is a brief one (machine/view.h), and a full one has to follow. *ret_settled: false if the kernel refused a mask because the machine is changing at this very
  * moment: look again soon. 0, -ENOMEM. Looks, and admissions, are transitions (thread/standstill.h): the caller is in one.
  */
 int kt_placement_look(enum kt_doubt doubt, const cpu_set_t *touched, bool *ret_settled);

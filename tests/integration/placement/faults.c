@@ -23,6 +23,7 @@ static struct {
 	atomic_int inotify, watches, socket, eventfd; /* errno, 0 = work */
 	atomic_int lost;                              /* how many messages the socket loses */
 	atomic_int lies;                              /* how many messages of ours the socket has brought */
+	atomic_bool believed;                         /* and they look as if the kernel had sent them */
 } refuse;
 
 static bool refused(atomic_int *which)
@@ -57,6 +58,8 @@ ssize_t __wrap_recvmsg(int fd, struct msghdr *header, int flags)
 
 	if (got > 0 && memmem(header->msg_iov->iov_base, (size_t)got, "LIE=1", 5))
 		atomic_fetch_add(&refuse.lies, 1);
+	if (got > 0 && atomic_load(&refuse.believed))
+		*(struct sockaddr_nl *)header->msg_name = (struct sockaddr_nl){.nl_family = AF_NETLINK, .nl_groups = 1};
 	if (got > 0 && atomic_load(&refuse.lost) > 0) {
 		atomic_fetch_sub(&refuse.lost, 1);
 		errno = ENOBUFS;
@@ -265,6 +268,37 @@ static void uevents__of_the_kernel_are(void **state)
 		skip();
 }
 
+/* On an invented machine: what is online is acted upon first, but the rest is looked at, too. */
+static void uevents__lead_to_a_full_look(void **state)
+{
+	struct kthread_config config = sim_config();
+	struct kthread *k;
+	bool told = true;
+
+	sim_tree("numa");
+	config.uevents = true;
+	sim_start(&config);
+	k = kthread_run_on_cpu(obedient, NULL, 1, "bound/%u");
+	assert_non_null(k);
+	AWAIT(state_of(k) == KTHREAD_WAITING);
+	sim_calm();
+	atomic_store(&refuse.believed, true);
+	for (int i = 1; told && i <= 10; i++) {
+		sim_online(i % 2 ? 0xfd : 0xff);
+		sim_replace("sys/devices/system/cpu/isolated", i % 2 ? "7\n" : "6-7\n");
+		told = tell((unsigned int)getpid(), 0);
+		if (!told)
+			break;
+		AWAIT(kthread_is_broken(k) == i % 2);
+		AWAIT(sim_cpus(KTHREAD_CPUS_ISOLATED) == (i % 2 ? 0x80 : 0xc0));
+	}
+	atomic_store(&refuse.believed, false);
+	kthread_stop(k);
+	sim_stop();
+	if (!told)
+		skip();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -275,6 +309,7 @@ int main(void)
 	    cmocka_unit_test(kthread_fini__without_any_source),
 	    cmocka_unit_test(uevents__forged_are_not_believed),
 	    cmocka_unit_test(uevents__of_the_kernel_are),
+	    cmocka_unit_test(uevents__lead_to_a_full_look),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, fini_finds_nothing);

@@ -79,6 +79,7 @@ static struct kt_group *group_new(const struct kt_wish *wish, const struct kt_vi
 	group->effective = calloc(1, view->setsize);
 	if (!group->effective || kt_group_decide(group, view, scratch, &changed) != 0)
 		goto fail;
+	group->said_broken = group->broken;
 	free(scratch);
 	return group;
 fail:

@@ -21,7 +21,8 @@ struct kt_group {
 	struct kt_wish wish;
 	cpu_set_t *effective;
 	bool broken;
-	bool doubt; /* the kernel refused the mask for a thread: look again */
+	bool said_broken; /* as the log has it */
+	bool doubt;       /* the kernel refused the mask for a thread: look again */
 	/* A round of telling the kernel: due for members whose own number differs; a new one is begun by a look. */
 	uint64_t round;
 	enum kthread_reason reason; /* of this round */

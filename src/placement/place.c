@@ -198,10 +198,13 @@ static void round_of(struct kt_group *group)
 		group->doubt = true;
 }
 
-static void log_broken(const struct kt_group *group)
+static void log_broken(struct kt_group *group)
 {
 	char list[128];
 
+	if (group->broken == group->said_broken)
+		return;
+	group->said_broken = group->broken;
 	if (group->users == 0 || kthread_cpulist_format(group->setsize, group->wish.mask, list, sizeof(list)) < 0)
 		return;
 	if (group->broken)
@@ -236,13 +239,10 @@ int kt_place_all(enum kt_doubt doubt, const cpu_set_t *touched, bool view_change
 	view_changed |= behind;
 	kt_lock(&kt_placement_lock);
 	LIST_FOREACH(group, &kt_groups, link) {
-		const bool was_broken = group->broken;
 		bool changed = false;
 
 		if (!error && view_changed)
 			error = kt_group_decide(group, view, scratch, &changed);
-		if (group->broken != was_broken)
-			log_broken(group);
 		group->sure = changed;
 		group->reason = !changed && !view_changed && doubt == KT_DOUBT_ALL ? KTHREAD_REASON_LOST : reason;
 		if (changed || doubtful(group, view, doubt, touched)) {
@@ -261,6 +261,8 @@ int kt_place_all(enum kt_doubt doubt, const cpu_set_t *touched, bool view_change
 		kt_group_put(group);
 		group = next;
 	}
+	LIST_FOREACH(group, &kt_groups, link)
+		log_broken(group); /* now that nobody waits for us */
 	kt_unlock(&kt_placement_lock);
 	free(scratch);
 	kt_view_put(view);

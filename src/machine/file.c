@@ -116,7 +116,6 @@ ssize_t kt_file_read_kept(struct kt_file *file, char *buf, size_t size, const ch
 {
 	size_t length;
 	va_list args;
-	int error;
 	int fd;
 
 	if (file->fd >= 0 && reread(file->fd, buf, size, &length) == 0)
@@ -125,13 +124,8 @@ ssize_t kt_file_read_kept(struct kt_file *file, char *buf, size_t size, const ch
 	va_start(args, format);
 	fd = open_below_root(O_RDONLY, format, args);
 	va_end(args);
-	if (fd < 0 || kt_config()->root[0])
+	if (fd < 0 || kt_config()->root[0] || reread(fd, buf, size, &length) != 0) /* a sandbox may know read(2) only */
 		return read_whole(fd, buf, size);
-	error = reread(fd, buf, size, &length);
-	if (error) {
-		close(fd);
-		return error;
-	}
 	file->fd = fd;
 	return as_text(buf, length, size);
 }

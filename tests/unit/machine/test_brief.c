@@ -39,6 +39,18 @@ int __wrap_open(const char *path, int flags, ...)
 	return __real_open(path, flags, mode);
 }
 
+static bool no_pread;
+
+ssize_t __real_pread(int fd, void *buf, size_t size, off_t offset);
+ssize_t __wrap_pread(int fd, void *buf, size_t size, off_t offset)
+{
+	if (no_pread) {
+		errno = EPERM;
+		return -1;
+	}
+	return __real_pread(fd, buf, size, offset);
+}
+
 static const char *root;
 
 /* CPU 3 is offline; ours by /kubepods.slice/pod7 are 2-5. */
@@ -383,6 +395,23 @@ static void read_kept__too_long_is_no_reason_to_open_it_anew(void **state)
 	kt_file_close(&file);
 }
 
+static void read_kept__a_sandbox_without_pread(void **state)
+{
+	struct kt_file file = {.fd = -1};
+	char text[64];
+
+	no_pread = true;
+	for (int i = 0; i < 2; i++) {
+		assert_true(kt_file_read_kept(&file, text, sizeof(text), "/" CPU "possible") > 0);
+		assert_int_equal(file.fd, -1);
+	}
+	assert_int_equal(kt_file_read_kept(&file, text, sizeof(text), "/" CPU "nothing"), -ENOENT);
+	assert_false(room_renew());
+	no_pread = false;
+	assert_false(room_renew());
+	assert_int_equal(log_count(LOG_WARNING), 0);
+}
+
 static void read_kept__below_a_root_nothing_is_kept(void **state)
 {
 	struct kt_file file = {.fd = -1};
@@ -418,6 +447,7 @@ int main(void)
 	    REAL(read_kept__a_file_that_goes),
 	    REAL(read_kept__a_file_that_went_and_came_back),
 	    REAL(read_kept__too_long_is_no_reason_to_open_it_anew),
+	    REAL(read_kept__a_sandbox_without_pread),
 	    CASE(read_kept__below_a_root_nothing_is_kept),
 	};
 

@@ -178,12 +178,17 @@ double bench_quantile(double *values, size_t count, double quantile)
 	return values[(size_t)(quantile * (double)(count - 1) + 0.5)];
 }
 
-double bench_median(size_t variant, size_t value)
+double bench_point(size_t variant, size_t value, double quantile)
 {
 	double copy[MAX_ROUNDS];
 
 	memcpy(copy, samples[variant][value], sizeof(copy));
-	return bench_quantile(copy, rounds, 0.5);
+	return bench_quantile(copy, rounds, quantile);
+}
+
+double bench_median(size_t variant, size_t value)
+{
+	return bench_point(variant, value, 0.5);
 }
 
 /* Our own texts: nothing in them needs escaping. */

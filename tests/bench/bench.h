@@ -49,8 +49,9 @@ void bench_figure(const char *figure, const char *what, size_t ours, size_t refe
  * what ours has beyond it. */
 void bench_number(const char *figure, const char *what, double ours, double reference, const char *reference_name,
                   double target, const char *unit);
-/* The last bench_rounds() in absolute terms: the median of variant's values[value]. */
+/* The last bench_rounds() in absolute terms: the median, or another point, of variant's values[value]. */
 double bench_median(size_t variant, size_t value);
+double bench_point(size_t variant, size_t value, double quantile);
 /* Run fn in a child of its own, in which nothing has happened yet; its values come back here. The caller has one thread. */
 void bench_in_child(void (*fn)(const void *arg, double values[BENCH_VALUES]), const void *arg,
                     double values[BENCH_VALUES]);

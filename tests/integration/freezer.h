@@ -112,6 +112,7 @@ static inline int reads(void *data)
 	while (!subject_should_stop(subject)) {
 		subject_turn(subject);
 		kthread_parkme();
+		subject_turn(subject); /* a wake would not make it */
 		CHECK(read(subject->fd, &byte, 1) == -1 && errno == EINTR);
 	}
 	return subject->result;

@@ -13,8 +13,9 @@
  * park that somebody else has asked for, -EINVAL for a bind of a thread that runs by now, ...). Any other answer is an
  * error: it is printed at once and makes the run fail. "must be 0" at the right of a line: a column that has to be zero
  * and is not. The run fails, too, if an operation was never granted: then it tested nothing. "created" must equal
- * "ended". The threads themselves check that none of them runs user code while it is parked ("ran while parked"), and
- * that none is called again after it has ended. The last line is PASS or FAIL; the exit status is 0 or 1.
+ * "ended". The threads themselves check that none of them runs user code while it is parked ("ran while parked"), or
+ * frozen and not stopped ("ran while frozen"; who froze them looks at each, too), and that none is called again after it
+ * has ended. The last line is PASS or FAIL; the exit status is 0 or 1.
  *
  * A watchdog looks once a second whether each controller's operation has come to an end. One that takes longer than 60 s
  * is a hang: its name, its thread's name and that thread's word (src/thread/word.h) are printed, and the program aborts.
@@ -60,13 +61,15 @@ enum op {
 	HOUSEKEEPING,
 	HOTPLUG,
 	RESCAN,
+	FREEZE,
+	THAW,
 	OPS
 };
 
-static const char *const op_names[OPS] = {"create",    "wake",        "park",         "unpark",   "stop",
-                                          "put",       "second stop", "event fd",     "bind",     "bind mask",
-                                          "preferred", "reset",       "per-CPU",      "get mask", "info",
-                                          "for each",  "adopt",       "housekeeping", "hotplug",  "rescan"};
+static const char *const op_names[OPS] = {"create",      "wake",     "park",   "unpark",    "stop",      "put",
+                                          "second stop", "event fd", "bind",   "bind mask", "preferred", "reset",
+                                          "per-CPU",     "get mask", "info",   "for each",  "adopt",     "housekeeping",
+                                          "hotplug",     "rescan",   "freeze", "thaw"};
 
 static atomic_ulong attempts[OPS];
 static atomic_ulong granted[OPS];
@@ -74,6 +77,8 @@ static atomic_ulong refused[OPS];
 static atomic_ulong created;
 static atomic_ulong ended; /* whose result we got, or who said so itself when it was detached */
 static atomic_ulong ran_while_parked;
+static atomic_ulong ran_while_frozen;
+static atomic_bool frozen; /* from a freeze that was granted to its thaw */
 static atomic_ulong errors;
 static atomic_bool over;
 
@@ -107,7 +112,9 @@ struct member {
 	struct kthread *_Atomic k; /* NULL: the slot is free */
 	pthread_mutex_t lock;      /* who takes or gives up the slot's reference holds it; all others only borrow k */
 	enum way way;
-	atomic_uint parked; /* somebody's park has been granted, and nobody may have unparked since */
+	bool may_freeze;
+	atomic_bool freezable; /* it has said so, and goes on */
+	atomic_uint parked;    /* somebody's park has been granted, and nobody may have unparked since */
 	atomic_bool entered;
 	atomic_bool left;
 	int result;
@@ -123,6 +130,8 @@ static void user_code(struct member *m)
 {
 	if (atomic_load(&m->parked))
 		atomic_fetch_add(&ran_while_parked, 1);
+	if (m->may_freeze && atomic_load(&frozen) && !kthread_should_stop())
+		atomic_fetch_add(&ran_while_frozen, 1);
 }
 
 static int live(void *data)
@@ -132,8 +141,14 @@ static int live(void *data)
 	int turns = 0;
 
 	atomic_store(&m->entered, true);
+	if (m->may_freeze) {
+		kthread_set_freezable();
+		atomic_store(&m->freezable, true);
+	}
 	while (!kthread_should_stop()) {
 		user_code(m);
+		if (m->may_freeze && m->way != WAITS_PARKABLE) /* which has a point of its own */
+			kthread_try_to_freeze();
 		if (kthread_should_park()) {
 			if (m->way == BUSY_RETURN)
 				return m->result;
@@ -221,6 +236,8 @@ static void create(struct controller *c, struct member *m)
 		m->result = (int)draw(c, 1000);
 		atomic_store(&m->parked, 0);
 		atomic_store(&m->entered, false);
+		m->may_freeze = draw(c, 2);
+		atomic_store(&m->freezable, false);
 		attr.flags = m->way == READS || draw(c, 4) == 0 ? KTHREAD_INTERRUPT : 0;
 		attr.nice = draw(c, 16) == 0 ? 1 : 0;
 		begin(c, CREATE, NULL);
@@ -348,6 +365,47 @@ static void park(struct controller *c, struct member *m, struct kthread *k)
 	finish(c);
 	book(UNPARK, 0, 0, 0);
 	pthread_mutex_unlock(&m->park_lock);
+}
+
+/* Everybody who has said that he is freezable stands, or has been asked to stop. */
+static void look_at_the_frozen(void)
+{
+	for (unsigned int i = 0; i < pool_size; i++) {
+		struct kthread_info info = {.size = sizeof(info)};
+		struct kthread *k;
+		bool freezable;
+
+		pthread_mutex_lock(&pool[i].lock);
+		k = kthread_get(atomic_load(&pool[i].k));
+		freezable = atomic_load(&pool[i].freezable);
+		pthread_mutex_unlock(&pool[i].lock);
+		if (k && freezable && kthread_info(k, &info) == 0 && info.state != KTHREAD_FROZEN &&
+		    info.state != KTHREAD_PARKED && info.state != KTHREAD_STOPPING && info.state != KTHREAD_EXITED)
+			atomic_fetch_add(&ran_while_frozen, 1);
+		kthread_put(k);
+	}
+}
+
+static void freeze(struct controller *c)
+{
+	int answer;
+
+	begin(c, FREEZE, NULL);
+	answer = kthread_freeze_all(HANG_NS / 2);
+	finish(c);
+	book(FREEZE, answer, -EBUSY, -EBUSY);
+	if (answer != 0)
+		return;
+	atomic_store(&frozen, true);
+	if (draw(c, 2))
+		look_at_the_frozen();
+	for (unsigned int i = draw(c, 8); i > 0; i--)
+		sched_yield();
+	atomic_store(&frozen, false);
+	begin(c, THAW, NULL);
+	kthread_thaw_all();
+	finish(c);
+	book(THAW, 0, 0, 0);
 }
 
 static int count_one(const struct kthread *k, void *arg)
@@ -504,6 +562,10 @@ static void one_operation(struct controller *c)
 		finish(c);
 		return;
 	}
+	if (dice < 10) {
+		freeze(c);
+		return;
+	}
 	k = borrow(m);
 	if (!k) {
 		create(c, m);
@@ -623,9 +685,11 @@ static bool report(void)
 	       atomic_load(&created) == atomic_load(&ended) ? "" : "  must be equal");
 	printf("ran while parked %lu%s\n", atomic_load(&ran_while_parked),
 	       atomic_load(&ran_while_parked) ? "  must be 0" : "");
+	printf("ran while frozen %lu%s\n", atomic_load(&ran_while_frozen),
+	       atomic_load(&ran_while_frozen) ? "  must be 0" : "");
 	printf("errors %lu%s\n", atomic_load(&errors), atomic_load(&errors) ? "  must be 0" : "");
 	return good && atomic_load(&created) == atomic_load(&ended) && !atomic_load(&ran_while_parked) &&
-	       !atomic_load(&errors);
+	       !atomic_load(&ran_while_frozen) && !atomic_load(&errors);
 }
 
 /* The unborn ones end by themselves: nobody is waited for but with a limit. */

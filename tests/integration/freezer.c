@@ -61,13 +61,14 @@ static int forget_messages(void **state)
 
 static void kthread_freeze_all__every_kind_stands_still(void **state)
 {
+	enum { ROUNDS = 30 };
 	struct subject subjects[KINDS * 2];
 	struct kthread *k[KINDS * 2];
 
 	(void)state;
 	for (int i = 0; i < KINDS * 2; i++)
 		k[i] = start_subject(&subjects[i], i % KINDS);
-	for (int round = 0; round < 100; round++) {
+	for (int round = 0; round < ROUNDS; round++) {
 		assert_int_equal(kthread_freeze_all(LONG), 0);
 		for (int i = 0; i < KINDS * 2; i++) {
 			check_still(&subjects[i]);
@@ -79,7 +80,7 @@ static void kthread_freeze_all__every_kind_stands_still(void **state)
 	}
 	for (int i = 0; i < KINDS * 2; i++) {
 		assert_int_equal(kthread_stop(k[i]), 10 + i % KINDS);
-		assert_int_equal(atomic_load(&subjects[i].frozen), i % KINDS == WAITS_PARKABLE ? 0 : 100);
+		assert_int_equal(atomic_load(&subjects[i].frozen), i % KINDS == WAITS_PARKABLE ? 0 : ROUNDS);
 		assert_int_equal(atomic_load(&subjects[i].entries), 1);
 	}
 }
@@ -169,12 +170,12 @@ static void kthread_set_freezable__in_a_freeze(void **state)
 /* The walk over all threads, or what the thread finds: one of the two holds it, each time. */
 static void kthread_set_freezable__races_with_freeze(void **state)
 {
-	enum { THREADS = 8 };
+	enum { THREADS = 4 };
 	struct kthread *k[THREADS];
 	struct subject subjects[THREADS];
 
 	(void)state;
-	for (int round = 0; round < 200; round++) {
+	for (int round = 0; round < 100; round++) {
 		for (int i = 0; i < THREADS; i++) {
 			subjects[i] = (struct subject){.result = i};
 			kthread_init_completion(&subjects[i].freezable);
@@ -385,7 +386,7 @@ static void kthread_thaw_all__and_frozen_anew_by_another(void **state)
 	struct kthread *k = start_subject(&subject, BUSY);
 
 	(void)state;
-	for (int i = 0; i < 300; i++) {
+	for (int i = 0; i < 100; i++) {
 		struct kthread *freezers[2] = {kthread_run(freezes_all, &no_limit, "freezer/0"),
 		                               kthread_run(freezes_all, &no_limit, "freezer/1")};
 		int results[2];

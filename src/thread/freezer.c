@@ -74,12 +74,7 @@ bool kthread_freezable_should_stop(bool *was_frozen)
 
 /* ---- one thread ------------------------------------------------------------------------------------------------- */
 
-static bool concerned(const struct kthread *k, const struct kthread *self)
-{
-	return kt_word(&k->word) & W_FREEZABLE && k != self;
-}
-
-static void ask(struct kthread *k)
+void kt_thread_ask_to_freeze(struct kthread *k)
 {
 	unsigned int before = kt_word(&k->word);
 	unsigned int after;
@@ -102,7 +97,7 @@ static void ask(struct kthread *k)
 }
 
 /* Asleep in place it sleeps on, unless it has been woken meanwhile. */
-static void thaw(struct kthread *k)
+void kt_thread_thaw(struct kthread *k)
 {
 	unsigned int before = kt_word(&k->word);
 
@@ -120,8 +115,7 @@ static bool stands(unsigned int now)
 	return now & (W_FROZEN | W_PARKED | W_EXITED);
 }
 
-/* True if it does by the deadline, or nobody asks any more. */
-static bool await_standing(struct kthread *k, uint64_t deadline)
+bool kt_thread_await_standing(struct kthread *k, uint64_t deadline)
 {
 	const unsigned int answers = W_FROZEN | W_PARKED | W_STOP | W_EXITED;
 	unsigned int now = kt_thread_watch(k, answers, W_FREEZE, 0, deadline);
@@ -134,6 +128,11 @@ static bool await_standing(struct kthread *k, uint64_t deadline)
 
 /* ---- all of them ------------------------------------------------------------------------------------------------ */
 
+static bool concerned(const struct kthread *k, const struct kthread *self)
+{
+	return kt_word(&k->word) & W_FREEZABLE && k != self;
+}
+
 static void begin_locked(const struct kthread *self)
 {
 	struct kthread *k = NULL;
@@ -143,7 +142,7 @@ static void begin_locked(const struct kthread *self)
 	freezer.left_out = self ? self->number : 0;
 	while ((k = kt_registry_next(k))) {
 		if (concerned(k, self))
-			ask(k);
+			kt_thread_ask_to_freeze(k);
 	}
 }
 
@@ -155,7 +154,7 @@ static void thaw_locked(void)
 		return;
 	atomic_store_explicit(&freezer.on, false, memory_order_release);
 	while ((k = kt_registry_next(k)))
-		thaw(k);
+		kt_thread_thaw(k);
 	if (freezer.thawed)
 		freezer.thawed();
 }
@@ -187,7 +186,7 @@ static bool await_all(const struct kthread *self, uint64_t deadline)
 	bool all = true;
 
 	while ((k = kt_registry_next(k)))
-		all &= !concerned(k, self) || await_standing(k, deadline);
+		all &= !concerned(k, self) || kt_thread_await_standing(k, deadline);
 	return all;
 }
 

@@ -131,6 +131,12 @@ bool kt_thread_placeable(const struct kthread *k);
 /* Waits until it is known; k->pthread is, too, then. -ESRCH if the thread never came to life. */
 pid_t kt_thread_tid(const struct kthread *k);
 
+/* The freezer's requests to a freezable thread (freezer.c). They do not wait. */
+void kt_thread_ask_to_freeze(struct kthread *k);
+void kt_thread_thaw(struct kthread *k);
+/* Wait until it is frozen or parked, has ended, or is not asked any more; true. False at the deadline. */
+bool kt_thread_await_standing(struct kthread *k, uint64_t deadline);
+
 /* Sleep in the word, marked as sleeping (and with `mark`). *seen is the word as it was looked at, and becomes what it was
  * when the marks were taken back. 0 or -ETIMEDOUT. */
 int kt_thread_sleep(struct kthread *k, unsigned int *seen, unsigned int mark, uint64_t deadline);

@@ -9,12 +9,13 @@
  * wake-up shows, at once and with the seed that repeats it.
  *
  * Checked besides: after kthread_park() has returned 0, and until somebody begins to unpark, the kthread runs no user
- * code.
+ * code; nor from when it has been found to stand in a freeze until somebody begins to thaw it.
  *
  * WORD_SCHEDULE=N in the environment plays only that one.
  */
 #include "thread/thread.h"
 
+#include <kthread/freezer.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -230,8 +231,10 @@ void __wrap_kt_interrupt_send(struct kthread *k)
 
 static struct {
 	struct kthread *k;
-	bool parked; /* granted, and nobody has begun to unpark */
-	int working; /* controllers that have not ended */
+	bool parked;   /* granted, and nobody has begun to unpark */
+	bool frozen;   /* the same, and thaw */
+	bool freezing; /* one of them at a time, as kthread_freeze_all() has it */
+	int working;   /* controllers that have not ended */
 	unsigned int turns;
 	bool interruptible; /* another play: requests are taken back, the thread blocks */
 } play;
@@ -245,12 +248,12 @@ static const struct kt_thread_hooks no_hooks = {.unparking = no_hook};
 
 static void user_code(void)
 {
-	if (play.parked)
-		goes_wrong("the thread runs while it is parked");
+	if (play.parked || play.frozen)
+		goes_wrong("the thread runs while it is parked or frozen");
 	play.turns++;
 	pause_here();
-	if (play.parked)
-		goes_wrong("the thread was declared parked in the middle of user code");
+	if (play.parked || play.frozen)
+		goes_wrong("the thread was declared parked or frozen in the middle of user code");
 }
 
 static void ends(void)
@@ -268,6 +271,7 @@ static void kthread_plays(void)
 			kthread_parkme();
 			continue;
 		}
+		kthread_try_to_freeze();
 		switch (draw(4)) {
 		case 0:
 			kthread_wait();
@@ -293,6 +297,8 @@ static void kthread_plays_interruptible(void)
 			pause_here();
 			if (draw(2))
 				kthread_parkme();
+		} else if (kthread_try_to_freeze()) {
+			continue;
 		} else if (draw(4)) {
 			block();
 		} else {
@@ -333,6 +339,23 @@ static void one_park(void)
 	}
 }
 
+/* kthread_freeze_all() and kthread_thaw_all(), of one thread. */
+static void one_freeze(void)
+{
+	if (play.freezing)
+		return;
+	play.freezing = true;
+	kt_thread_ask_to_freeze(play.k);
+	if (!kt_thread_await_standing(play.k, KT_NEVER))
+		goes_wrong("a freeze without a limit has come to its end");
+	play.frozen = true;
+	for (unsigned int i = draw(6); i > 0; i--)
+		pause_here();
+	play.frozen = false;
+	kt_thread_thaw(play.k);
+	play.freezing = false;
+}
+
 /* A wake is a token. */
 static void wake_and_await(void)
 {
@@ -362,10 +385,14 @@ static void place_and_await(void)
 static void controller_plays(void)
 {
 	for (unsigned int i = 5 + draw(20); i > 0; i--) {
-		switch (draw(6)) {
+		switch (draw(8)) {
 		case 0:
 		case 1:
 			one_park();
+			break;
+		case 5:
+		case 6:
+			one_freeze();
 			break;
 		case 2:
 			kthread_wake(play.k);
@@ -402,6 +429,8 @@ static void controller_plays_interruptible(void)
 			kthread_park(play.k);
 			pause_here();
 		}
+		if (me == SECOND && draw(2))
+			one_freeze();
 		kthread_unpark(play.k);
 		for (unsigned int wait = draw(8); wait > 0; wait--)
 			pause_here();
@@ -450,7 +479,7 @@ static void play_schedules(bool interruptible)
 		memset(&play, 0, sizeof(play));
 		play.k = kt_thread_alloc(KT_KTHREAD, (char *)"played");
 		assert_non_null(play.k);
-		kt_word_set(&play.k->word, W_STARTED | W_ENTERED);
+		kt_word_set(&play.k->word, W_STARTED | W_ENTERED | W_FREEZABLE);
 		play.interruptible = interruptible;
 		play.k->interrupt_signal = interruptible;
 		if (n % 2)

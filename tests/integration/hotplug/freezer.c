@@ -277,6 +277,38 @@ static void kthread_freeze_all__and_the_read_lock(void **state)
 	probe_trace();
 }
 
+static int freezes_all(void *data)
+{
+	atomic_store((atomic_bool *)data, true);
+	return kthread_freeze_all(UINT64_MAX);
+}
+
+/* Whoever asks it to park or to stop may be what it would wait for. */
+static void kthread_freeze_all__by_one_asked_to_stop(void **state)
+{
+	pthread_t thread;
+
+	(void)state;
+	atomic_store(&hold, true);
+	CHECK(pthread_create(&thread, NULL, read_for_a_while, NULL) == 0);
+	AWAIT(atomic_load(&holding));
+	for (int park = 0; park < 2; park++) {
+		atomic_bool entered = false;
+		struct kthread *k = kthread_run(freezes_all, &entered, "freezer");
+
+		AWAIT(atomic_load(&entered));
+		await_settled(kthread_tid(k)); /* waits for the reader */
+		if (park)
+			assert_int_equal(kthread_park(k), -ENOSYS); /* it has ended instead */
+		assert_int_equal(kthread_stop(k), -EDEADLK);
+	}
+	atomic_store(&hold, false);
+	pthread_join(thread, NULL);
+	atomic_store(&holding, false);
+	assert_int_equal(kthread_freeze_all(0), 0); /* nothing is left of them */
+	kthread_thaw_all();
+}
+
 static int does_not_freeze_while_it_reads(void *data)
 {
 	(void)data;
@@ -544,6 +576,7 @@ int main(void)
 	    SIM_TEST(kthread_freeze_all__waits_for_a_transition),
 	    SIM_TEST(kthread_freeze_all__races_with_cpu_down),
 	    SIM_TEST(kthread_freeze_all__and_the_read_lock),
+	    SIM_TEST(kthread_freeze_all__by_one_asked_to_stop),
 	    SIM_TEST(kthread_try_to_freeze__with_the_read_lock_held),
 	    SIM_TEST(kthread_try_to_freeze__in_a_callback),
 	    SIM_TEST(freeze__a_cpu_goes_and_comes),

@@ -62,7 +62,8 @@ KTHREAD_API bool kthread_freezable_should_stop(bool *was_frozen);
  * (UINT64_MAX: no limit). A kthread that calls this is left out itself, until the thaw. One that has been asked to stop
  * is waited for until it has ended. Threads that become freezable later freeze as they do so: after a 0 none runs code
  * of its own before the thaw, but those stopped meanwhile.
- * For the time of one transition (see <kthread/hotplug.h>) CPUs neither go nor come; one that is under way is waited for.
+ * It begins when no transition is on (see <kthread/hotplug.h>): one that is, if only a look at the machine, is waited for,
+ * as are those who hold kthread_cpus_read_lock(). So 0 nanoseconds may be too short even for those who stand already.
  *
  * 0; -EBUSY a freeze is on already (somebody else's: it does not nest); -ETIMEDOUT somebody has not frozen: each is named
  * in the log (LOG_WARNING), and all are thawed again; -ECANCELED somebody called kthread_thaw_all() meanwhile; -EDEADLK in

@@ -120,8 +120,8 @@ bool kt_thread_await_standing(struct kthread *k, uint64_t deadline)
 	const unsigned int answers = W_FROZEN | W_PARKED | W_STOP | W_EXITED;
 	unsigned int now = kt_thread_watch(k, answers, W_FREEZE, 0, deadline);
 
-	if ((now & (W_STOP | W_EXITED)) ==
-	    W_STOP) /* it will not freeze any more, and has the rest of its code to run */
+	/* it will not freeze any more, and has the rest of its code to run */
+	if ((now & (W_STOP | W_EXITED)) == W_STOP)
 		now = kt_thread_watch(k, W_EXITED, 0, W_TOLD_STOP, deadline);
 	return stands(now) || !(now & (W_FREEZE | W_STOP));
 }

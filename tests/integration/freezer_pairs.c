@@ -189,7 +189,7 @@ static void kthread_unpark__in_a_freeze(void **state)
 
 		for (int round = 0; round < 20; round++) {
 			assert_int_equal(kthread_park(k), 0);
-			assert_int_equal(kthread_freeze_all(0), 0); /* parked is frozen: nobody to wait for */
+			assert_int_equal(kthread_freeze_all(LONG), 0); /* parked is frozen */
 			assert_int_equal(state_of(k), KTHREAD_PARKED);
 			kthread_unpark(k);
 			assert_int_equal(state_of(k), KTHREAD_FROZEN);
@@ -219,7 +219,7 @@ static void kthread_park__before_and_after_a_freeze(void **state)
 
 		assert_int_equal(kthread_park(k), 0);
 		for (int i = 0; i < 3; i++) {
-			assert_int_equal(kthread_freeze_all(0), 0);
+			assert_int_equal(kthread_freeze_all(LONG), 0);
 			kthread_thaw_all();
 			assert_int_equal(state_of(k), KTHREAD_PARKED);
 		}
@@ -360,7 +360,7 @@ static void kthread_create__in_a_freeze(void **state)
 		assert_non_null(k[i]);
 	}
 	assert_int_equal(kthread_park(k[1]), 0);
-	assert_int_equal(kthread_freeze_all(0), 0); /* created and parked ones count */
+	assert_int_equal(kthread_freeze_all(LONG), 0); /* created and parked ones count */
 	kthread_wake(k[0]);
 	kthread_unpark(k[1]);
 	AWAIT(state_of(k[0]) == KTHREAD_FROZEN &&

@@ -129,7 +129,7 @@ static void kthread_cpu_down__in_a_freeze(void **state)
 	assert_true(probe_setup(&a, KTHREAD_CPUHP_PREPARE) > 0);
 	assert_int_equal(kthread_cpu_down(6, 0), 0);
 	probe_trace();
-	assert_int_equal(kthread_freeze_all(0), 0);
+	assert_int_equal(kthread_freeze_all(LONG), 0);
 	assert_int_equal(kthread_cpu_down(7, 0), -EBUSY);
 	assert_int_equal(kthread_cpu_up(6, 0), -EBUSY);
 	assert_int_equal(kthread_cpu_up(7, 0), -EBUSY);
@@ -305,7 +305,7 @@ static void kthread_freeze_all__by_one_asked_to_stop(void **state)
 	atomic_store(&hold, false);
 	pthread_join(thread, NULL);
 	atomic_store(&holding, false);
-	assert_int_equal(kthread_freeze_all(0), 0); /* nothing is left of them */
+	assert_int_equal(kthread_freeze_all(LONG), 0); /* nothing is left of them */
 	kthread_thaw_all();
 }
 
@@ -314,7 +314,7 @@ static int does_not_freeze_while_it_reads(void *data)
 	(void)data;
 	kthread_set_freezable();
 	atomic_store(&holding, true);
-	AWAIT(!atomic_load(&hold)); /* asked to freeze now */
+	kthread_wait(); /* until asked to freeze */
 	kthread_cpus_read_lock();
 	CHECK(!kthread_try_to_freeze());
 	kthread_cpus_read_unlock();
@@ -329,18 +329,15 @@ static void kthread_try_to_freeze__with_the_read_lock_held(void **state)
 	struct freezing freezing;
 
 	(void)state;
-	atomic_store(&hold, true);
 	k = kthread_run(does_not_freeze_while_it_reads, NULL, "reads");
 	AWAIT(atomic_load(&holding));
 	start_freezing(&freezing);
-	await_waits(&freezing);
-	atomic_store(&hold, false);
 	assert_int_equal(end_freezing(&freezing), 0);
 	assert_int_equal(state_of(k), KTHREAD_FROZEN);
 	assert_int_equal(kthread_rescan(), 0); /* nobody is inside */
 	kthread_thaw_all();
-	atomic_store(&holding, false);
 	assert_int_equal(kthread_stop(k), 3);
+	atomic_store(&holding, false);
 }
 
 static int does_not_freeze_in_a_callback(void *data)
@@ -349,7 +346,7 @@ static int does_not_freeze_in_a_callback(void *data)
 
 	kthread_set_freezable();
 	atomic_store(&holding, true);
-	AWAIT(!atomic_load(&hold)); /* asked to freeze now */
+	kthread_wait(); /* until asked to freeze */
 	CHECK(probe_setup(a, KTHREAD_CPUHP_PREPARE) > 0);
 	CHECK(kthread_cpuhp_remove(a->step) == 0);
 	CHECK(kthread_try_to_freeze());
@@ -372,20 +369,17 @@ static void kthread_try_to_freeze__in_a_callback(void **state)
 	struct freezing freezing;
 
 	(void)state;
-	atomic_store(&hold, true);
 	k = kthread_run(does_not_freeze_in_a_callback, &a, "registers");
 	AWAIT(atomic_load(&holding));
 	start_freezing(&freezing);
-	await_waits(&freezing);
-	atomic_store(&hold, false);
 	assert_int_equal(end_freezing(&freezing), 0);
 	assert_int_equal(state_of(k), KTHREAD_FROZEN);
 	assert_int_equal(atomic_load(&a.ups), 8);
 	assert_int_equal(atomic_load(&a.downs), 8);
 	kthread_thaw_all();
 	assert_int_equal(kthread_stop(k), 5);
-	atomic_store(&holding, false);
 	probe_trace();
+	atomic_store(&holding, false);
 }
 
 /* ---- observed ---------------------------------------------------------------------------------------------------- */
@@ -424,8 +418,8 @@ static void freeze__a_cpu_goes_and_comes(void **state)
 				if (kind == 2)
 					await_waits_for_its_cpu(k);
 				else
-					AWAIT(state_of(k) == KTHREAD_PARKED); /* it finds the request now */
-				assert_int_equal(kthread_freeze_all(0), 0);   /* parked, or asleep in place */
+					AWAIT(state_of(k) == KTHREAD_PARKED);  /* it finds the request now */
+				assert_int_equal(kthread_freeze_all(LONG), 0); /* parked, or asleep in place */
 				probe_online(ALL);
 				AWAIT(state_of(k) == KTHREAD_FROZEN);
 				kthread_thaw_all();
@@ -453,7 +447,7 @@ static void kthread_bound_should_stop__frozen_where_it_waits(void **state)
 		probe_online(ALL & ~LAST);
 		await_waits_for_its_cpu(k);
 		before = atomic_load(&turns);
-		assert_int_equal(kthread_freeze_all(0), 0);
+		assert_int_equal(kthread_freeze_all(LONG), 0);
 		probe_online(ALL);
 		assert_int_equal(state_of(k), KTHREAD_FROZEN);
 		await_settled(kthread_tid(k));
@@ -501,7 +495,7 @@ static void kthread_percpu__in_a_freeze(void **state)
 	desc.setup = become_freezable;
 	for (int i = 0; i < 20; i++) {
 		atomic_store(&set_up, 0);
-		assert_int_equal(kthread_freeze_all(0), 0);
+		assert_int_equal(kthread_freeze_all(LONG), 0);
 		assert_int_equal(kthread_percpu_register(&desc), 0);
 		for (unsigned int cpu = 0; cpu < 8; cpu++)
 			AWAIT(state_of(kthread_percpu_thread(&desc, cpu)) == KTHREAD_FROZEN);

@@ -24,7 +24,8 @@ void kt_event_fd_notify(struct kthread *k)
 
 void kt_event_fd_drain(struct kthread *k)
 {
-	const int fd = atomic_load_explicit(&k->event_fd, memory_order_relaxed);
+	/* acquire: whoever stored it has made it before */
+	const int fd = atomic_load_explicit(&k->event_fd, memory_order_acquire);
 	eventfd_t count;
 	int cancel_state;
 

@@ -984,7 +984,7 @@ static void read_lock__many_readers_and_writers(void **state)
 {
 	struct other others[WRITERS + READERS];
 
-	shared.turns = 1000;
+	shared.turns = 300;
 	atomic_store(&shared.writing, WRITERS);
 	for (int i = 0; i < WRITERS + READERS; i++)
 		other_begin(&others[i], i < WRITERS ? writes : reads_on, NULL);

@@ -118,7 +118,7 @@ static bool await_start(struct kthread *k)
 	kt_thread_hold(k, W_PARK_ANY);
 	now = kt_word(&k->word);
 	do {
-		if (now & W_STOP)
+		if (now & W_STOP && !k->enters_stopped)
 			return false;
 	} while (!kt_word_change(&k->word, &now, now | W_ENTERED));
 	return true;

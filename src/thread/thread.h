@@ -43,6 +43,7 @@ struct kthread {
 	pthread_t pthread;
 	struct kt_birth *birth;               /* the creator waits for it; NULL = it doesn't */
 	struct kthread_completion *exit_done; /* kthread_complete_and_exit() */
+	bool enters_stopped;                  /* fn is entered also if it was stopped first: it has something to end */
 	struct kt_place *place;               /* in the handle's own memory; NULL once it has none any more */
 	atomic_bool looks_at_its_cpu;         /* has called kthread_bound_should_stop(); relaxed */
 	/* Counters for who looks: relaxed. */

@@ -43,28 +43,6 @@ bool kt_worker_is_ours(const struct kthread_worker *w)
 
 /* ---- waking ----------------------------------------------------------------------------------------------------- */
 
-static void say_lost(const char *name, size_t works, const char *why)
-{
-	if (works)
-		kt_log(LOG_WARNING, "worker %s: %zu works will not run: %s", name, works, why);
-}
-
-#define NOT_DUE "their time had not come; cancel delayed works before their worker is stopped"
-#define DIED "its thread has ended before them"
-
-static void abandon(struct kthread_worker *w)
-{
-	size_t not_due;
-	size_t lost;
-
-	kt_worker_lock(w);
-	not_due = kt_worker_close(w);
-	lost = kt_worker_abandon(w);
-	kt_worker_unlock(w);
-	say_lost(kthread_name(w->thread), not_due, NOT_DUE);
-	say_lost(kthread_name(w->thread), lost, DIED);
-}
-
 bool kt_worker_owes_wake(struct kthread_worker *w)
 {
 	if (w->asleep)
@@ -75,8 +53,6 @@ bool kt_worker_owes_wake(struct kthread_worker *w)
 void kt_worker_wake(struct kthread_worker *w)
 {
 	kthread_wake(w->thread);
-	if (kt_word(&w->thread->word) & W_EXITED)
-		abandon(w); /* stopped before it was started, so it has never seen its queue */
 	/* release: our last use of the handle; pairs with settle_wakes() */
 	atomic_fetch_add_explicit(&w->wakes_made, 1, memory_order_release);
 }
@@ -188,6 +164,15 @@ static bool park(struct kthread_worker *w)
 	return true;
 }
 
+static void say_lost(const char *name, size_t works, const char *why)
+{
+	if (works)
+		kt_log(LOG_WARNING, "worker %s: %zu works will not run: %s", name, works, why);
+}
+
+#define NOT_DUE "their time had not come; cancel delayed works before their worker is stopped"
+#define DIED "its thread has ended before them"
+
 static void close_down(struct kthread_worker *w)
 {
 	size_t not_due;
@@ -220,6 +205,19 @@ static bool turn(struct kthread_worker *w)
 	if (!stopping)
 		idle(w);
 	return !stopping;
+}
+
+static void abandon(struct kthread_worker *w)
+{
+	size_t not_due;
+	size_t lost;
+
+	kt_worker_lock(w);
+	not_due = kt_worker_close(w);
+	lost = kt_worker_abandon(w);
+	kt_worker_unlock(w);
+	say_lost(kthread_name(w->thread), not_due, NOT_DUE);
+	say_lost(kthread_name(w->thread), lost, DIED);
 }
 
 /* A work has ended the thread: kthread_exit(), pthread_exit(). */
@@ -321,6 +319,7 @@ static struct kthread_worker *bring_up(struct kthread_worker *w, struct kthread 
 		errno = error;
 		return NULL;
 	}
+	thread->enters_stopped = true; /* works have been accepted */
 	kt_worker_lock(w);
 	w->thread = thread;
 	kt_worker_unlock(w);
@@ -431,12 +430,8 @@ struct kthread *kthread_worker_thread(struct kthread_worker *w)
 static void end(struct kthread_worker *w)
 {
 	close_down(w);
-	/* One that has not been started yet has to be, if anything was queued that has not started it yet; one that is being
-	 * stopped runs its list by itself, or never will. */
-	if (!(kt_word(&w->thread->word) & W_STOP))
-		kthread_flush_worker(w);
+	/* It runs its list before it ends, also if it is parked, frozen, or has not begun. */
 	kthread_stop(kthread_get(w->thread));
-	abandon(w);
 	settle_wakes(w);
 }
 

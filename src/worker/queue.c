@@ -220,18 +220,20 @@ size_t kt_worker_close(struct kthread_worker *w)
 /* ---- whose a work is -------------------------------------------------------------------------------------------- */
 
 /*
- * Become the one who brings an idle work somewhere. A read-modify-write also if the answer is false: what the caller did
- * before is then seen by the run that is still to come. Pairs with kt_worker_next().
+ * Become the one who brings an idle work somewhere. A read-modify-write also if it is pending: what the caller did before
+ * is then seen by the run that is still to come. Pairs with kt_worker_next(). One that is being cancelled is left as it
+ * is: to the canceller, who may queue it as soon as he is done, it must not look pending because of somebody refused.
  */
 static bool claim(struct kthread_work *work)
 {
-	const unsigned int before = atomic_fetch_or_explicit(kt_work_state(work), WORK_PENDING, memory_order_acq_rel);
+	unsigned int before = atomic_load_explicit(kt_work_state(work), memory_order_relaxed);
 
-	if (!before)
-		return true;
-	if (!(before & WORK_PENDING)) /* it is being cancelled: who does that waits until we have taken this back */
-		atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_PENDING, memory_order_release);
-	return false;
+	do {
+		if (before >= WORK_CANCELLER && !(before & WORK_PENDING))
+			return false;
+	} while (!atomic_compare_exchange_weak_explicit(kt_work_state(work), &before, before | WORK_PENDING,
+	                                                memory_order_acq_rel, memory_order_relaxed));
+	return !before;
 }
 
 static bool disclaim(struct kthread_work *work)

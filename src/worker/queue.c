@@ -384,6 +384,7 @@ static void take_out(struct kthread_worker *w, struct kthread_work *work, enum p
 bool kthread_mod_delayed_work(struct kthread_worker *w, struct kthread_delayed_work *dwork, uint64_t delay_ns)
 {
 	struct kthread_work *work = dwork ? &dwork->work : NULL;
+	struct kthread_worker *owner;
 	enum place place;
 	bool wake = false;
 
@@ -396,29 +397,29 @@ bool kthread_mod_delayed_work(struct kthread_worker *w, struct kthread_delayed_w
 		}
 		if (atomic_load_explicit(kt_work_state(work), memory_order_acquire) >= WORK_CANCELLER)
 			return true;
-		w = lock_owner(work, &place);
+		owner = lock_owner(work, &place);
 		if (place == LISTED || place == DELAYED)
 			break;
 		if (place == FOREIGN)
 			return false;
-		if (w) /* it has begun to run meanwhile: it is idle */
-			kt_worker_unlock(w);
+		if (owner) /* it has begun to run meanwhile: it is idle */
+			kt_worker_unlock(owner);
 	}
 	/* A canceller that has come since is waiting for the lock. What a closed worker has in its list it will run. */
-	if (!w->closed) {
-		take_out(w, work, place);
+	if (!owner->closed) {
+		take_out(owner, work, place);
 		if (delay_ns) {
-			wake = arm(w, dwork, delay_ns);
+			wake = arm(owner, dwork, delay_ns);
 		} else {
 			atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_DELAYED,
 			                          memory_order_relaxed);
-			kt_worker_append(w, work);
-			wake = kt_worker_owes_wake(w);
+			kt_worker_append(owner, work);
+			wake = kt_worker_owes_wake(owner);
 		}
 	}
-	kt_worker_unlock(w);
+	kt_worker_unlock(owner);
 	if (wake)
-		kt_worker_wake(w);
+		kt_worker_wake(owner);
 	return true;
 }
 

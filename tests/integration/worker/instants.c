@@ -21,15 +21,21 @@ static struct {
 	struct kthread_completion arrived;
 	struct kthread_completion go;
 	bool held;
+	bool of_worker;
+	atomic_bool over; /* its thread is to end: all signals are blocked then */
 } step;
 
 static void on_trap(int signal, siginfo_t *info, void *context)
 {
 	const int saved = errno;
 
-	if (--step.left > 0)
+	if (--step.left > 0 && !atomic_load(&step.over))
 		return;
 	((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~TRAP;
+	if (atomic_load(&step.over)) {
+		errno = saved;
+		return;
+	}
 	step.held = true;
 	kthread_complete(&step.arrived);
 	kthread_wait_for_completion(&step.go);
@@ -59,6 +65,7 @@ static struct scene {
 	struct kthread_delayed_work work; /* what it is about */
 	atomic_bool running;
 	atomic_int accepted, ran, cancelled;
+	struct kthread *_Atomic ran_by;
 	atomic_int other_accepted, other_ran;
 	struct gated gate; /* runs on w, before the work */
 	struct kthread_work second;
@@ -76,6 +83,7 @@ static void work_fn(struct kthread_work *work)
 		kthread_complete(&s.self_begun);
 		AWAIT_DONE(&s.self_go);
 	}
+	atomic_store(&s.ran_by, kthread_self());
 	atomic_store(&s.running, false);
 	atomic_fetch_add(&s.ran, 1);
 }
@@ -122,8 +130,7 @@ static intptr_t do_delay(void *unused)
 
 static intptr_t do_mod(void *unused)
 {
-	kthread_mod_delayed_work(s.other, &s.work, 0);
-	return 0;
+	return kthread_mod_delayed_work(s.other, &s.work, 0);
 }
 
 static intptr_t do_mod_late(void *unused)
@@ -165,6 +172,7 @@ static intptr_t do_cancel_and_queue(void *unused)
 
 static intptr_t do_stop(void *unused)
 {
+	atomic_store(&step.over, step.of_worker);
 	kthread_stop(kthread_get(kthread_worker_thread(s.w)));
 	return 0;
 }
@@ -185,6 +193,7 @@ static intptr_t do_freeze(void *unused)
 
 static intptr_t do_destroy(void *unused)
 {
+	atomic_store(&step.over, step.of_worker);
 	atomic_store(&s.destroyed, true);
 	kthread_destroy_worker(s.w);
 	return 0;
@@ -282,6 +291,7 @@ static void end(bool counted, bool may_be_given_up)
 
 	if (kthread_cancel_delayed_work_sync(&s.work))
 		atomic_fetch_add(&s.cancelled, 1);
+	atomic_store(&step.over, step.of_worker);
 	if (!s.destroyed)
 		kthread_destroy_worker(s.w);
 	kthread_destroy_worker(s.other);
@@ -347,6 +357,7 @@ static bool play(int first, int second, enum state state, unsigned long n)
 {
 	struct call calls[2];
 	bool held;
+	bool second_was_first;
 	const struct deed *a = first < 0 ? NULL : &deeds[first];
 	const struct deed *b = &deeds[second];
 	const bool counted = b->kind != BLIND && (!a || a->kind != BLIND);
@@ -362,6 +373,8 @@ static bool play(int first, int second, enum state state, unsigned long n)
 	call_begin(&calls[1], second_call, (void *)b);
 	step.left = n;
 	step.held = false;
+	step.of_worker = first < 0;
+	atomic_store(&step.over, false);
 	kthread_init_completion(&step.arrived);
 	kthread_init_completion(&step.go);
 	if (first < 0) {
@@ -383,10 +396,17 @@ static bool play(int first, int second, enum state state, unsigned long n)
 	await_done_or_stuck(&calls[1]);
 	if (state == CANCELLED)
 		await_done_or_stuck(&s.canceller);
+	second_was_first = atomic_load(&calls[1].done);
 	kthread_complete_all(&step.go);
 	if (first >= 0)
 		call_end(&calls[0]);
 	call_end(&calls[1]);
+	if (a && a->fn == do_mod && state == PENDING && b->fn == do_flush_worker && second_was_first &&
+	    !calls[0].answer) {
+		/* it had ended where it was pending */
+		kthread_flush_worker(s.other);
+		CHECK(s.ran == 2 && s.ran_by == kthread_worker_thread(s.other));
+	}
 	if (state == CANCELLED && call_end(&s.canceller) == 0)
 		CHECK((a && !a->leaves_pending) || !b->leaves_pending);
 	if (b->fn == do_cancel_and_queue && (!a || a->leaves_pending))
@@ -461,6 +481,14 @@ static void cancel__then_queue_is_not_refused_for_nothing(void **state)
 	signal(SIGABRT, SIG_DFL);
 }
 
+/* It went to the worker that had had it before. */
+static void mod__queues_it_where_it_is_told_to(void **state)
+{
+	install();
+	assert_true(play_pair(deed_of(do_mod), deed_of(do_flush_worker), PENDING, true) > 0);
+	signal(SIGABRT, SIG_DFL);
+}
+
 static void pairs(bool worker)
 {
 	const char *given = getenv("KTHREAD_INSTANTS");
@@ -515,6 +543,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(cancel__then_queue_is_not_refused_for_nothing),
+	    cmocka_unit_test(mod__queues_it_where_it_is_told_to),
 	    cmocka_unit_test(two_calls__at_every_instant),
 	    cmocka_unit_test(the_worker_and_a_call__at_every_instant),
 	};

@@ -134,7 +134,8 @@ KTHREAD_API bool kthread_mod_delayed_work(struct kthread_worker *w, struct kthre
 /*
  * Wait until the instance that is pending, or else the one that is running, at the call has ended; later ones are not
  * waited for. At once back if there is none, if it is a delayed work whose time has not come, and from a work of the
- * same worker, which could only wait for itself. A parked or frozen worker keeps its flushers waiting.
+ * same worker, which could only wait for itself. A parked or frozen worker keeps those waiting whose works are in its
+ * queue, not those who wait for one that has ended.
  * Two workers whose works flush each other's wait for ever. Source: kthread_flush_work().
  */
 KTHREAD_API void kthread_flush_work(struct kthread_work *work);

@@ -106,7 +106,7 @@ struct kthread_work *kt_worker_next(struct kthread_worker *w)
 	struct kthread_work *work;
 
 	kt_worker_lock(w);
-	if (!first(w))
+	if (!first(w) || w->wheel.count) /* what is due goes before what is queued from now on */
 		kt_worker_gather(w);
 	work = first(w);
 	w->current = work;
@@ -132,6 +132,19 @@ static void pass_barrier(struct kthread_work *work)
 	kthread_complete(&((struct barrier *)work)->done);
 }
 _Static_assert(offsetof(struct barrier, work) == 0, "a barrier begins with its work");
+
+void kt_worker_rest(struct kthread_worker *w)
+{
+	struct kthread_work *work;
+
+	kt_worker_lock(w);
+	w->current = NULL;
+	while ((work = first(w)) && work->fn == pass_barrier) {
+		kt_worker_unlink(work);
+		pass_barrier(work);
+	}
+	kt_worker_unlock(w);
+}
 
 /* Under the lock, which is released: wait until all up to `where` has ended. */
 static void wait_behind(struct kthread_worker *w, struct kthread_work *where)
@@ -174,6 +187,8 @@ size_t kt_worker_abandon(struct kthread_worker *w)
 	w->current = NULL;
 	while ((work = first(w))) {
 		kt_worker_unlink(work);
+		if (work == &w->last)
+			continue;
 		if (work->fn == pass_barrier) {
 			pass_barrier(work);
 			continue;

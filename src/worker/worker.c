@@ -38,7 +38,8 @@ void kt_worker_unlock(struct kthread_worker *w)
 
 bool kt_worker_is_ours(const struct kthread_worker *w)
 {
-	return w->epoch == atomic_load_explicit(&kt_epoch, memory_order_relaxed);
+	return atomic_load_explicit(&w->epoch, memory_order_relaxed) ==
+	       atomic_load_explicit(&kt_epoch, memory_order_relaxed);
 }
 
 /* ---- waking ----------------------------------------------------------------------------------------------------- */
@@ -125,32 +126,32 @@ static void idle(struct kthread_worker *w)
 	kt_worker_unlock(w);
 }
 
-/* False: this is the child of a fork() in the work's function. */
-static bool run(struct kthread_worker *w, struct kthread_work *work)
+/* False: this is the child of a fork() in the work's function, where the worker may be gone. */
+static bool run(struct kthread_work *work)
 {
+	const unsigned int epoch = atomic_load_explicit(&kt_epoch, memory_order_relaxed);
+
 	work->fn(work);
-	return kt_worker_is_ours(w);
+	return epoch == atomic_load_explicit(&kt_epoch, memory_order_relaxed);
 }
 
 /* Its CPU is about to go: on that CPU, and before it parks, what has been queued by now. */
 static bool run_what_is_queued(struct kthread_worker *w)
 {
-	struct kthread_work last = {.fn = NULL};
 	struct kthread_work *work = NULL;
 
 	kt_worker_lock(w);
 	kt_worker_gather(w);
-	kt_worker_append(w, &last);
+	kt_worker_append(w, &w->last);
 	kt_worker_unlock(w);
-	while (work != &last && kt_thread_on_cpu(w->cpu)) {
+	while (work != &w->last && kt_thread_on_cpu(w->cpu)) {
 		work = kt_worker_next(w);
-		if (work != &last && !run(w, work))
+		if (work != &w->last && !run(work))
 			return false;
 	}
 	kt_worker_lock(w);
-	if (work != &last)
-		kt_worker_unlink(&last);
-	w->current = NULL;
+	if (work != &w->last)
+		kt_worker_unlink(&w->last);
 	kt_worker_unlock(w);
 	return true;
 }
@@ -160,6 +161,7 @@ static bool park(struct kthread_worker *w)
 	if (w->flags & KTHREAD_WORKER_PER_CPU && kt_word(&w->thread->word) & W_PARK_CPU &&
 	    kt_view_has(KT_USABLE, w->cpu) && !run_what_is_queued(w))
 		return false;
+	kt_worker_rest(w);
 	kthread_parkme();
 	return true;
 }
@@ -194,14 +196,17 @@ static bool turn(struct kthread_worker *w)
 	} else if (kthread_should_park()) {
 		return park(w);
 	} else if (w->flags & KTHREAD_WORKER_PER_CPU && !kt_thread_on_cpu(w->cpu)) {
+		kt_worker_rest(w);
 		kt_thread_leave_foreign_cpu(w->thread, w->cpu);
 		return true;
 	}
-	if (w->flags & KTHREAD_WORKER_FREEZABLE)
+	if (kt_word(&w->thread->word) & W_FREEZE) { /* only if FREEZABLE */
+		kt_worker_rest(w);
 		kthread_try_to_freeze();
+	}
 	work = kt_worker_next(w);
 	if (work)
-		return run(w, work);
+		return run(work);
 	if (!stopping)
 		idle(w);
 	return !stopping;
@@ -301,8 +306,9 @@ static struct kthread_worker *prepare(unsigned int flags)
 	w->wake_at = KT_NEVER;
 	w->list.next = w->list.prev = &w->list;
 	w->current = NULL;
+	w->last = (struct kthread_work){.fn = NULL};
 	w->thread = NULL;
-	w->epoch = atomic_load_explicit(&kt_epoch, memory_order_relaxed);
+	atomic_store_explicit(&w->epoch, atomic_load_explicit(&kt_epoch, memory_order_relaxed), memory_order_relaxed);
 	w->flags = flags;
 	kt_wheel_init(&w->wheel);
 	kt_worker_unlock(w);

@@ -44,8 +44,9 @@ struct kthread_worker {
 	uint64_t wake_at;             /* while asleep */
 	struct kthread_work list;     /* a ring: its next is the first, its prev the last */
 	struct kthread_work *current; /* compared, never followed: it may have freed itself */
+	struct kthread_work last;     /* in the list while its CPU is about to go: what is behind waits. Not a work */
 
-	unsigned int epoch; /* see kt_epoch */
+	atomic_uint epoch; /* see kt_epoch; relaxed: a late canceller looks while the memory is taken again */
 	unsigned int flags;
 	unsigned int cpu; /* KTHREAD_WORKER_PER_CPU */
 	LIST_ENTRY(kthread_worker) link;
@@ -71,6 +72,8 @@ void kt_worker_unlink(struct kthread_work *work);
 bool kt_worker_is_ours(const struct kthread_worker *w);
 /* Take the first work out, and make it current; NULL: there is none. The one before has ended. */
 struct kthread_work *kt_worker_next(struct kthread_worker *w);
+/* The one before has ended, and the next will not come soon: nobody waits for it any more. */
+void kt_worker_rest(struct kthread_worker *w);
 /* Accept nothing more. What is in the inbox comes into the list; what waits for its time is idle, and counted. */
 size_t kt_worker_close(struct kthread_worker *w);
 /* Nobody will run what is in the list: it is idle again, who waits is let go. How many works that were. */

@@ -244,6 +244,45 @@ static void W5__frozen_with_an_empty_queue(void **state)
 
 /* ---- our own ------------------------------------------------------------------------------------------------------ */
 
+/* Between two works it still remembered the one before, so who flushed or cancelled that waited for the unpark. */
+static void parked__the_work_before_has_ended(void **state)
+{
+	struct kthread_worker *w = worker(KTHREAD_WORKER_FREEZABLE);
+	struct gated gated;
+	struct gated next;
+	struct call park;
+	struct call calls[2];
+
+	for (int freeze = 0; freeze < 2; freeze++) {
+		gated_init(&gated);
+		free_init(&next);
+		gated_begin(w, &gated);
+		assert_true(kthread_queue_work(w, &next.dwork.work));
+		call_begin(&park, freeze ? call_freeze : call_park, w);
+		call_blocks(&park);
+		/* those who wait for the running one are not held up either */
+		call_begin(&calls[0], call_flush_work, &gated.dwork.work);
+		call_begin(&calls[1], call_cancel, &gated.dwork.work);
+		call_blocks(&calls[0]);
+		call_blocks(&calls[1]);
+		kthread_complete(&gated.go);
+		assert_int_equal(call_end(&park), 0);
+		assert_int_equal(call_end(&calls[0]), 0);
+		assert_false(call_end(&calls[1]));
+		assert_int_equal(gated.runs, 1);
+		kthread_flush_work(&gated.dwork.work);
+		assert_false(kthread_cancel_work_sync(&gated.dwork.work));
+		assert_int_equal(next.runs, 0);
+		assert_true(kthread_cancel_work_sync(&next.dwork.work));
+		kthread_flush_worker(w);
+		if (freeze)
+			kthread_thaw_all();
+		else
+			kthread_unpark(kthread_worker_thread(w));
+	}
+	kthread_destroy_worker(w);
+}
+
 /* What had been queued was waited for before the stop, which alone could have set it free. */
 static void destroy__of_one_that_is_parked_or_frozen(void **state)
 {
@@ -301,6 +340,36 @@ static void stop__before_it_has_begun(void **state)
 	}
 }
 
+/* What was due was looked for only when the queue had been empty: works that came later went first. */
+static void delayed__in_the_queue_after_the_work_that_runs(void **state)
+{
+	struct kthread_worker *w = worker(0);
+	struct gated works[3];
+	struct gated due;
+	struct gated late;
+
+	for (int i = 0; i < 3; i++)
+		gated_init(&works[i]);
+	gated_init(&due);
+	gated_init(&late);
+	gated_begin(w, &works[0]);
+	for (int i = 1; i < 3; i++)
+		assert_true(kthread_queue_work(w, &works[i].dwork.work));
+	gated_end(&works[0]);
+	AWAIT_DONE(&works[1].begun);
+	assert_true(kthread_queue_delayed_work(w, &due.dwork, 1));
+	AWAIT(now_ns() > due.dwork.expires);
+	gated_end(&works[1]);
+	AWAIT_DONE(&works[2].begun);
+	assert_true(kthread_queue_work(w, &late.dwork.work));
+	gated_end(&works[2]);
+	AWAIT_DONE(&due.begun);
+	gated_end(&due);
+	AWAIT_DONE(&late.begun);
+	gated_end(&late);
+	kthread_destroy_worker(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -310,8 +379,10 @@ int main(void)
 	    cmocka_unit_test(W3__what_mod_answers),
 	    cmocka_unit_test(W4__delayed_works_at_the_end),
 	    cmocka_unit_test(W5__frozen_with_an_empty_queue),
+	    cmocka_unit_test(delayed__in_the_queue_after_the_work_that_runs),
 	    cmocka_unit_test(stop__before_it_has_begun),
 	    cmocka_unit_test(destroy__of_one_that_is_parked_or_frozen),
+	    cmocka_unit_test(parked__the_work_before_has_ended),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, fini_finds_nothing);

@@ -76,18 +76,6 @@ bool kthread_should_stop_or_park(void)
 
 /* ---- sleeping -------------------------------------------------------------------------------------------------- */
 
-void kt_spin(unsigned int turn)
-{
-	if (turn >= KT_SPIN_PAUSES)
-		sched_yield();
-	else
-#if defined(__x86_64__) || defined(__i386__)
-		__builtin_ia32_pause();
-#else
-		atomic_signal_fence(memory_order_seq_cst);
-#endif
-}
-
 int kt_thread_sleep(struct kthread *k, unsigned int *seen, unsigned int mark, uint64_t deadline)
 {
 	const unsigned int asleep = *seen | W_SLEEPING | mark;

@@ -13,6 +13,7 @@
 #include <sys/queue.h>
 
 #include "base/library.h"
+#include "base/spin.h"
 #include "thread/word.h"
 
 struct kt_place; /* placement's part of a thread */
@@ -168,14 +169,6 @@ void kt_thread_roused(struct kthread *k, unsigned int before);
 void kt_event_fd_notify(struct kthread *k);
 void kt_event_fd_drain(struct kthread *k);
 void kt_event_fd_close(int fd); /* -1: nothing */
-
-/*
- * How long to try before a sleep: both sides awake on two CPUs meet within the pauses, on one CPU within the yields, and
- * a sleeping partner costs no more than these few microseconds (tests/bench/park).
- */
-#define KT_SPIN_PAUSES 30u
-#define KT_SPIN_YIELDS 8u
-void kt_spin(unsigned int turn); /* turn 0 .. KT_SPIN_PAUSES + KT_SPIN_YIELDS - 1 */
 
 /* KTHREAD_INTERRUPT. */
 int kt_interrupt_prepare(int wanted); /* the signal to use, handler in place; or -errno */

@@ -26,22 +26,6 @@ static struct workers unused = LIST_HEAD_INITIALIZER(unused);
 /* Sorted ahead between two looks at the inbox: some microseconds. */
 #define SORT_AHEAD 64u
 
-void kt_worker_lock(struct kthread_worker *w)
-{
-	pthread_mutex_lock(&w->lock);
-}
-
-void kt_worker_unlock(struct kthread_worker *w)
-{
-	pthread_mutex_unlock(&w->lock);
-}
-
-bool kt_worker_is_ours(const struct kthread_worker *w)
-{
-	return atomic_load_explicit(&w->epoch, memory_order_relaxed) ==
-	       atomic_load_explicit(&kt_epoch, memory_order_relaxed);
-}
-
 /* ---- waking ----------------------------------------------------------------------------------------------------- */
 
 bool kt_worker_owes_wake(struct kthread_worker *w)
@@ -273,7 +257,7 @@ static struct kthread_worker *take_memory(void)
 	atomic_init(&w->inbox, INBOX_CLOSED);
 	atomic_init(&w->wakes_made, 0);
 	w->wakes_owed = 0;
-	pthread_mutex_init(&w->lock, NULL);
+	atomic_init(&w->lock, KT_FUTEX_FREE);
 	return w;
 }
 
@@ -471,7 +455,6 @@ static void free_unused(void)
 
 	while ((w = LIST_FIRST(&unused))) {
 		LIST_REMOVE(w, link);
-		pthread_mutex_destroy(&w->lock);
 		free(w);
 	}
 }
@@ -492,12 +475,12 @@ static void fork_child(void)
 	struct kthread_worker *w;
 
 	LIST_FOREACH(w, &living, link) {
-		pthread_mutex_init(&w->lock, NULL);
+		atomic_store_explicit(&w->lock, KT_FUTEX_FREE, memory_order_relaxed);
 		atomic_store_explicit(&w->inbox, INBOX_CLOSED, memory_order_relaxed);
 		w->closed = true;
 	}
 	LIST_FOREACH(w, &unused, link)
-		pthread_mutex_init(&w->lock, NULL);
+		atomic_store_explicit(&w->lock, KT_FUTEX_FREE, memory_order_relaxed);
 	kt_unlock(&workers_lock);
 }
 

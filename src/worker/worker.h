@@ -15,10 +15,10 @@
 #define KT_WORKER_WORKER_H
 
 #include <kthread/worker.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/queue.h>
 
+#include "base/futex_lock.h"
 #include "base/library.h"
 #include "worker/wheel.h"
 
@@ -36,7 +36,7 @@ struct kthread_worker {
 	atomic_uint wakes_made;
 	struct kthread *thread; /* changes only while nobody can be about to wake it */
 
-	pthread_mutex_t lock __attribute__((aligned(64)));
+	atomic_uint lock __attribute__((aligned(64)));
 	/* Under the lock: */
 	unsigned int wakes_owed;
 	bool asleep;                  /* or about to be: new works in the list have to wake it */
@@ -58,8 +58,16 @@ static inline atomic_uint *kt_work_state(struct kthread_work *work)
 	return (atomic_uint *)&work->state;
 }
 
-void kt_worker_lock(struct kthread_worker *w);
-void kt_worker_unlock(struct kthread_worker *w);
+static inline void kt_worker_lock(struct kthread_worker *w)
+{
+	kt_futex_lock(&w->lock);
+}
+
+static inline void kt_worker_unlock(struct kthread_worker *w)
+{
+	kt_futex_unlock(&w->lock);
+}
+
 /* Under the lock: must it be woken? If so unlock, then kt_worker_wake(). */
 bool kt_worker_owes_wake(struct kthread_worker *w);
 void kt_worker_wake(struct kthread_worker *w);
@@ -69,7 +77,12 @@ void kt_worker_gather(struct kthread_worker *w);
 void kt_worker_append(struct kthread_worker *w, struct kthread_work *work);
 void kt_worker_unlink(struct kthread_work *work);
 /* False in a child of the process whose worker it is. */
-bool kt_worker_is_ours(const struct kthread_worker *w);
+static inline bool kt_worker_is_ours(const struct kthread_worker *w)
+{
+	return atomic_load_explicit(&w->epoch, memory_order_relaxed) ==
+	       atomic_load_explicit(&kt_epoch, memory_order_relaxed);
+}
+
 /* Take the first work out, and make it current; NULL: there is none. The one before has ended. */
 struct kthread_work *kt_worker_next(struct kthread_worker *w);
 /* The one before has ended, and the next will not come soon: nobody waits for it any more. */

@@ -46,7 +46,7 @@ static enum kt_cgroup read_path(char *text, size_t size, int *ret_error)
 	path_now[0] = '\0';
 	*ret_error = length < 0 && !kt_file_settled((int)length) ? (int)length : 0;
 	if (length > 0)
-		wanted = kt_cgroup_path(text, path_now);
+		wanted = kt_cgroup_path(text, "cpuset", path_now);
 	if (wanted != KT_CGROUP_NONE)
 		return wanted;
 	/* Kernels that had cpusets before they had cgroups; and recorded trees. */
@@ -96,14 +96,14 @@ static void consider(size_t *best_root)
 
 static bool mountinfo_line(char *line, void *arg)
 {
-	if (kt_cgroup_mountinfo(line, &mount))
+	if (kt_cgroup_mountinfo(line, "cpuset", &mount))
 		consider(arg);
 	return true;
 }
 
 static bool mounts_line(char *line, void *arg)
 {
-	if (kt_cgroup_mounts(line, &mount))
+	if (kt_cgroup_mounts(line, "cpuset", &mount))
 		consider(arg);
 	return true;
 }

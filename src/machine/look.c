@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "machine/cpumask.h"
 #include "machine/cpuset.h"
+#include "machine/quota.h"
 #include "machine/start_mask.h"
 #include "machine/sysfs.h"
 
@@ -141,6 +142,14 @@ static void look_at_cpuset(void)
 	    "a cpuset file of our cgroup or above");
 }
 
+static void look_at_quota(void)
+{
+	unsigned int quota;
+
+	if (kt_quota_read(look.text, TEXT_SIZE, &quota) == 0)
+		look.now.quota = quota;
+}
+
 /* ---- start and stop -------------------------------------------------------------------------------------------- */
 
 /* Without sysfs: as many CPUs as libc counts, and those that the main thread may run on. */
@@ -194,6 +203,7 @@ static void first_look(void)
 	if (look_at_sysfs() != 0)
 		renew(KT_SEEN_ONLINE, kt_cpuinfo_online);
 	look_at_cpuset();
+	look_at_quota();
 }
 
 /*
@@ -237,6 +247,7 @@ void kt_look_again(void)
 {
 	look_at_sysfs();
 	look_at_cpuset();
+	look_at_quota();
 	if (!look.start_judged)
 		judge_start_mask();
 }
@@ -286,4 +297,5 @@ void kt_look_stop(void)
 	memset(&look, 0, sizeof(look));
 	kt_sysfs_forget();
 	kt_cpuset_forget();
+	kt_quota_forget();
 }

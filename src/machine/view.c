@@ -24,6 +24,7 @@ static pthread_mutex_t publish = PTHREAD_MUTEX_INITIALIZER;
 
 /* Guarded by `publish`: readers get their reference under it, so that the last put cannot come in between. */
 static struct kt_view *current;
+static atomic_uint_fast64_t current_number; /* release; pairs with kt_view_number() */
 
 /* Guarded by `scan`. */
 static struct {
@@ -77,6 +78,11 @@ void kt_view_put(struct kt_view *view)
 		free(view);
 }
 
+uint64_t kt_view_number(void)
+{
+	return atomic_load_explicit(&current_number, memory_order_acquire);
+}
+
 bool kt_view_has(enum kt_set set, unsigned int cpu)
 {
 	struct kt_view *view = kt_view_get();
@@ -94,6 +100,7 @@ static void view_publish(struct kt_view *view)
 	kt_lock(&publish);
 	old = current;
 	current = view;
+	atomic_store_explicit(&current_number, view ? view->generation : 0, memory_order_release);
 	kt_unlock(&publish);
 	kt_view_put(old);
 }
@@ -169,6 +176,7 @@ static void derive(const struct kt_look *look, const cpu_set_t *asked, struct kt
 	cpu_set_t *work = view->set[KT_USABLE]; /* written last */
 
 	view->confined = look->confined;
+	view->quota = look->quota;
 	kt_cpus_copy(setsize, view->set[KT_POSSIBLE], look->set[KT_SEEN_POSSIBLE]);
 	kt_cpus_copy(setsize, view->set[KT_PRESENT], look->set[KT_SEEN_PRESENT]);
 	kt_cpus_copy(setsize, view->set[KT_ONLINE], look->set[KT_SEEN_ONLINE]);
@@ -186,7 +194,8 @@ static void derive(const struct kt_look *look, const cpu_set_t *asked, struct kt
 static bool views_differ(const struct kt_view *a, const struct kt_view *b)
 {
 	/* The sets of a view are one block. */
-	return a->confined != b->confined || memcmp(a->set[0], b->set[0], KT_SETS * a->setsize) != 0;
+	return a->confined != b->confined || a->quota != b->quota ||
+	       memcmp(a->set[0], b->set[0], KT_SETS * a->setsize) != 0;
 }
 
 /* ---- renewal --------------------------------------------------------------------------------------------------- */

@@ -31,12 +31,16 @@ struct kt_view {
 	/* Our cpuset is not the root one: the kernel rewrites our threads' masks whenever it changes or a CPU of it goes or
 	 * comes. */
 	bool confined;
+	unsigned int quota; /* CPUs' worth of time that our cgroup may use, rounded up; 0 = no limit */
 	cpu_set_t *set[KT_SETS];
 };
 
 /* The current view with a reference. Never NULL between kt_machine_start() and kt_machine_stop(). Any thread. */
 struct kt_view *kt_view_get(void);
 void kt_view_put(struct kt_view *view);
+/* The current one's generation, or 0; one load: has anything changed? Whoever finds a new number gets that view, or a
+ * later one, from kt_view_get(). */
+uint64_t kt_view_number(void);
 /* Is the CPU in this set of the current one? */
 bool kt_view_has(enum kt_set set, unsigned int cpu);
 

@@ -2,6 +2,7 @@
 /*
  * The pure parsers: cgroup paths, mount tables, uevents. Lines of real machines, and lines nobody should have written.
  */
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,7 +51,7 @@ static void cgroup_path__finds_the_hierarchy(void **state)
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		strcpy(path, "untouched");
-		assert_int_equal(kt_cgroup_path(cases[i].text, path), cases[i].kind);
+		assert_int_equal(kt_cgroup_path(cases[i].text, "cpuset", path), cases[i].kind);
 		assert_string_equal(path, cases[i].path ? cases[i].path : "untouched");
 	}
 }
@@ -63,10 +64,10 @@ static void cgroup_path__too_long(void **state)
 	memset(text, 'a', 2 * PATH_MAX);
 	memcpy(text, "0::/", 4);
 	text[2 * PATH_MAX - 1] = '\0';
-	assert_int_equal(kt_cgroup_path(text, path), KT_CGROUP_NONE);
+	assert_int_equal(kt_cgroup_path(text, "cpuset", path), KT_CGROUP_NONE);
 	assert_string_equal(path, "untouched");
 	text[4 + PATH_MAX - 2] = '\0'; /* just fits */
-	assert_int_equal(kt_cgroup_path(text, path), KT_CGROUP_V2);
+	assert_int_equal(kt_cgroup_path(text, "cpuset", path), KT_CGROUP_V2);
 	assert_int_equal(strlen(path), PATH_MAX - 1);
 	free(text);
 }
@@ -81,6 +82,70 @@ static void cpuset_path__one_line(void **state)
 	assert_string_equal(path, "untouched");
 	assert_true(kt_cgroup_cpuset_path("/uid_2008/job_15389/step_0\n", path));
 	assert_string_equal(path, "/uid_2008/job_15389/step_0");
+}
+
+static void cgroup_path__of_the_cpu_controller(void **state)
+{
+	char path[PATH_MAX];
+
+	assert_int_equal(kt_cgroup_path("4:cpuset:/a\n3:cpu,cpuacct:/b\n0::/c\n", "cpu", path), KT_CGROUP_V1);
+	assert_string_equal(path, "/b");
+	assert_int_equal(kt_cgroup_path("4:cpuset:/a\n3:cpuacct:/b\n0::/c\n", "cpu", path), KT_CGROUP_V2);
+	assert_string_equal(path, "/c");
+}
+
+/* ---- cpu.max, cpu.cfs_quota_us --------------------------------------------------------------------------------- */
+
+static void cpu_max__cpus_worth(void **state)
+{
+	static const struct {
+		const char *text;
+		int error;
+		unsigned int cpus;
+	} cases[] = {
+	    {"max 100000\n", 0, 0},
+	    {"max 100000", 0, 0},
+	    {"100000 100000\n", 0, 1},
+	    {"150000 100000\n", 0, 2},
+	    {"1000 100000\n", 0, 1},
+	    {"400000 100000", 0, 4},
+	    {"18446744073709551615 1\n", 0, UINT_MAX},
+	    {"18446744073709551616 1\n", -EINVAL, 77},
+	    {"0 100000\n", -EINVAL, 77},
+	    {"100000 0\n", -EINVAL, 77},
+	    {"", -EINVAL, 77},
+	    {"max", -EINVAL, 77},
+	    {"max \n", -EINVAL, 77},
+	    {"max100000\n", -EINVAL, 77},
+	    {"100000\n", -EINVAL, 77},
+	    {"-1 100000\n", -EINVAL, 77},
+	    {"100000 100000 1\n", -EINVAL, 77},
+	    {"100000 100000\n\n", -EINVAL, 77},
+	    {"1e5 100000\n", -EINVAL, 77},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		unsigned int cpus = 77;
+
+		if (kt_cgroup_max(cases[i].text, &cpus) != cases[i].error || cpus != cases[i].cpus)
+			fail_msg("\"%s\": %u", cases[i].text, cpus);
+	}
+}
+
+static void cfs_quota__cpus_worth(void **state)
+{
+	unsigned int cpus = 77;
+
+	assert_int_equal(kt_cgroup_cfs("-1\n", "100000\n", &cpus), 0);
+	assert_int_equal(cpus, 0);
+	assert_int_equal(kt_cgroup_cfs("250000\n", "100000\n", &cpus), 0);
+	assert_int_equal(cpus, 3);
+	cpus = 77;
+	assert_int_equal(kt_cgroup_cfs("-2\n", "100000\n", &cpus), -EINVAL);
+	assert_int_equal(kt_cgroup_cfs("250000\n", "", &cpus), -EINVAL);
+	assert_int_equal(kt_cgroup_cfs("250000\n", "0\n", &cpus), -EINVAL);
+	assert_int_equal(kt_cgroup_cfs("x", "100000\n", &cpus), -EINVAL);
+	assert_int_equal(cpus, 77);
 }
 
 /* ---- mount tables ---------------------------------------------------------------------------------------------- */
@@ -110,7 +175,7 @@ static void mountinfo__cpuset_mounts(void **state)
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		assert_true(kt_cgroup_mountinfo(cases[i].line, &mount));
+		assert_true(kt_cgroup_mountinfo(cases[i].line, "cpuset", &mount));
 		assert_int_equal(mount.kind, cases[i].kind);
 		assert_string_equal(mount.root, cases[i].root);
 		assert_string_equal(mount.point, cases[i].point);
@@ -138,7 +203,7 @@ static void mountinfo__others_and_malformed(void **state)
 	};
 
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
-		assert_false(kt_cgroup_mountinfo(lines[i], &mount));
+		assert_false(kt_cgroup_mountinfo(lines[i], "cpuset", &mount));
 }
 
 static void mountinfo__path_too_long(void **state)
@@ -148,23 +213,23 @@ static void mountinfo__path_too_long(void **state)
 
 	memset(line + length, 'x', PATH_MAX);
 	strcpy(line + length + PATH_MAX, " rw - cgroup2 x rw");
-	assert_false(kt_cgroup_mountinfo(line, &mount));
+	assert_false(kt_cgroup_mountinfo(line, "cpuset", &mount));
 	free(line);
 }
 
 static void mounts__cpuset_mounts(void **state)
 {
-	assert_true(kt_cgroup_mounts("none /dev/cpuset cpuset rw 0 0", &mount));
+	assert_true(kt_cgroup_mounts("none /dev/cpuset cpuset rw 0 0", "cpuset", &mount));
 	assert_int_equal(mount.kind, KT_CGROUP_OLD);
 	assert_string_equal(mount.root, "/");
 	assert_string_equal(mount.point, "/dev/cpuset");
-	assert_true(kt_cgroup_mounts("none /cgroup/unified cgroup2 rw 0 0", &mount));
+	assert_true(kt_cgroup_mounts("none /cgroup/unified cgroup2 rw 0 0", "cpuset", &mount));
 	assert_int_equal(mount.kind, KT_CGROUP_V2);
-	assert_true(kt_cgroup_mounts("cgroup /sys/fs/cgroup/cpuset cgroup rw,nosuid,cpuset 0 0", &mount));
+	assert_true(kt_cgroup_mounts("cgroup /sys/fs/cgroup/cpuset cgroup rw,nosuid,cpuset 0 0", "cpuset", &mount));
 	assert_int_equal(mount.kind, KT_CGROUP_V1);
-	assert_false(kt_cgroup_mounts("cgroup /sys/fs/cgroup/cpu,cpuset cgroup rw,cpu 0 0", &mount));
-	assert_false(kt_cgroup_mounts("cpuset", &mount));
-	assert_false(kt_cgroup_mounts("", &mount));
+	assert_false(kt_cgroup_mounts("cgroup /sys/fs/cgroup/cpu,cpuset cgroup rw,cpu 0 0", "cpuset", &mount));
+	assert_false(kt_cgroup_mounts("cpuset", "cpuset", &mount));
+	assert_false(kt_cgroup_mounts("", "cpuset", &mount));
 }
 
 /* ---- paths ----------------------------------------------------------------------------------------------------- */
@@ -265,6 +330,9 @@ static void uevent__truncated(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(cgroup_path__of_the_cpu_controller),
+	    cmocka_unit_test(cpu_max__cpus_worth),
+	    cmocka_unit_test(cfs_quota__cpus_worth),
 	    cmocka_unit_test(cgroup_path__finds_the_hierarchy),
 	    cmocka_unit_test(cgroup_path__too_long),
 	    cmocka_unit_test(cpuset_path__one_line),

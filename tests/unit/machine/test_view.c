@@ -407,6 +407,53 @@ static void cpuset__the_mount_that_shows_most_is_taken(void **state)
 
 /* ---- the mask the process was started with --------------------------------------------------------------------- */
 
+static unsigned int quota(void)
+{
+	struct kt_view *view = kt_view_get();
+	const unsigned int cpus = view->quota;
+
+	assert_int_equal(kt_view_number(), view->generation);
+	kt_view_put(view);
+	return cpus;
+}
+
+static void quota__the_least_of_all_levels(void **state)
+{
+	tree_machine("cgroup2");
+	assert_int_equal(room_start(root, NULL), 0);
+	assert_int_equal(quota(), 0);
+	tree_put(POD "app/cpu.max", "max 100000\n");
+	assert_false(room_renew());
+	tree_put(POD "cpu.max", "350000 100000\n");
+	assert_true(room_renew());
+	assert_int_equal(quota(), 4);
+	tree_put(POD "app/cpu.max", "50000 100000\n");
+	assert_true(room_renew());
+	assert_int_equal(quota(), 1);
+	tree_put(POD "app/cpu.max", "lots\n");
+	assert_true(room_renew());
+	assert_int_equal(quota(), 4);
+	tree_put("proc/self/cgroup", "0::/\n");
+	room_renew();
+	assert_int_equal(quota(), 0);
+	room_stop();
+	assert_int_equal(kt_view_number(), 0);
+}
+
+static void quota__of_v1(void **state)
+{
+	tree_put("proc/self/mountinfo", "34 31 0:31 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n"
+	                                "35 31 0:31 /ct /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n");
+	tree_put("proc/self/cgroup", "4:cpuset:/\n5:cpu,cpuacct:/ct/a\n0::/\n");
+	tree_put(CG "cpu/cpu.cfs_quota_us", "-1\n");
+	tree_put(CG "cpu/cpu.cfs_period_us", "100000\n");
+	tree_put(CG "cpu/a/cpu.cfs_quota_us", "20000\n");
+	tree_put(CG "cpu/a/cpu.cfs_period_us", "10000\n");
+	assert_int_equal(room_start(root, NULL), 0);
+	assert_int_equal(quota(), 2);
+	room_stop();
+}
+
 static void start_mask__narrowed(void **state)
 {
 	tree_machine("cgroup2");
@@ -682,6 +729,8 @@ int main(void)
 	    CASE(cpuset__v2_root_of_a_namespace_is_confined),
 	    CASE(cpuset__outside_our_namespace_is_not_visible),
 	    CASE(cpuset__the_mount_that_shows_most_is_taken),
+	    CASE(quota__the_least_of_all_levels),
+	    CASE(quota__of_v1),
 	    CASE(start_mask__narrowed),
 	    CASE(start_mask__as_wide_as_the_cpuset_is_no_limit),
 	    CASE(start_mask__garbage_is_no_limit),

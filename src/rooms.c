@@ -6,6 +6,7 @@
 #include <kthread/library.h>
 
 #include "hotplug/monitor.h"
+#include "ktask/room.h"
 #include "machine/view.h"
 #include "percpu/percpu.h"
 #include "placement/placement.h"
@@ -15,8 +16,9 @@
 #include "worker/worker.h"
 
 /* The freezer lies in thread/, but its lock is outside all of theirs: fork() takes the last one's first. */
-const struct kt_room *const kt_rooms[] = {&kt_machine_room, &kt_thread_room, &kt_placement_room, &kt_hotplug_room,
-                                          &kt_percpu_room,  &kt_worker_room, &kt_freezer,        NULL};
+const struct kt_room *const kt_rooms[] = {&kt_machine_room, &kt_thread_room, &kt_placement_room,
+                                          &kt_hotplug_room, &kt_percpu_room, &kt_worker_room,
+                                          &kt_ktask_room,   &kt_freezer,     NULL};
 
 int kthread_init(const struct kthread_config *config)
 {
@@ -27,5 +29,5 @@ int kthread_fini(void)
 {
 	if (kt_standstill_held())
 		return -EDEADLK;
-	return kt_registry_count() ? -EBUSY : kt_library_fini();
+	return kt_registry_count() || kt_jobs_running() ? -EBUSY : kt_library_fini();
 }

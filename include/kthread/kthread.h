@@ -20,6 +20,7 @@
 #include <kthread/freezer.h>
 #include <kthread/hotplug.h>
 #include <kthread/inspect.h>
+#include <kthread/ktask.h>
 #include <kthread/library.h>
 #include <kthread/percpu.h>
 #include <kthread/placement.h>

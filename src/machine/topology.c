@@ -342,6 +342,24 @@ int kt_topology_cpu_node(const struct kt_view *view, unsigned int cpu)
 	return error ? error : node;
 }
 
+bool kt_topology_is_flat(void)
+{
+	const struct dirent *entry;
+	char path[PATH_MAX];
+	int count = 0;
+	DIR *dir;
+
+	if (kt_path(path, NODE_DIR) != 0)
+		return false;
+	dir = opendir(path);
+	if (!dir)
+		return true;
+	while ((entry = readdir(dir)))
+		count += kt_sysfs_number(entry->d_name, "node") >= 0;
+	closedir(dir);
+	return count <= 1;
+}
+
 /* ---- following the machine ------------------------------------------------------------------------------------- */
 
 /* A CPU that came online since the last reading, and whose node is not known. */

@@ -15,6 +15,9 @@ int kt_topology_node_exists(int node);
 int kt_topology_node_cpus(const struct kt_view *view, int node, cpu_set_t *set);
 /* Node of a possible cpu; -1 (KTHREAD_NO_NODE) unknown; -ENOMEM. */
 int kt_topology_cpu_node(const struct kt_view *view, unsigned int cpu);
+/* Does sysfs show one node at most? Then who only wants to know which CPUs are near each other need not ask for nodes, and
+ * nothing is loaded. */
+bool kt_topology_is_flat(void);
 /* After each look, as a reading that failed is tried again: load again if the view has an online CPU whose node is not
  * known; forget CPUs no longer present. Nothing if nobody has asked for a node yet. True if a node's CPUs have changed:
  * the wishes for nodes have to be decided anew. */

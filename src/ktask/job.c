@@ -1,0 +1,528 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A job from its call to its end: chunks, errors, undo.
+ *
+ * Each piece is handed out from its front, chunk by chunk, by a number that only grows. So what has been done when
+ * everybody has left is [0, taken) of each piece less the chunks that failed, of which each participant has one at most:
+ * nothing has to be noted down for undo while all goes well.
+ */
+#include <errno.h>
+#include <kthread/placement.h>
+#include <stdlib.h>
+
+#include "base/library.h"
+#include "base/options.h"
+#include "ktask/job.h"
+
+/* How long a chunk should take, if the units are that small: for the end a moment, to hand one out a thousandth of it. */
+#define CHUNK_NS 100000u
+/* Work enough for a helper that sleeps, which comes a wake later; for each of several; and for one that looks already. */
+#define WORTH_A_WAKE_NS 40000u
+#define WORTH_ONE_MORE_NS 20000u
+#define WORTH_AN_OFFER_NS 1000u
+/* How long the caller looks before it sleeps until the last chunk is done. */
+#define TAIL_NS 30000u
+#define PROGRESS_NS (100 * KT_NS_PER_MS)
+
+/* ---- what a unit cost the last time -------------------------------------------------------------------------------- */
+
+#define REMEMBERED 64u
+
+/* By client function, so that helpers are called at once where they were worth it, and never for next to nothing. Two
+ * functions may share a place, and a cost be another's: no more than a guess is lost. */
+static struct {
+	atomic_uintptr_t fn;
+	_Atomic float ticks; /* a unit */
+} costs[REMEMBERED];
+
+static size_t cost_place(ktask_fn fn)
+{
+	return (size_t)(((uint64_t)(uintptr_t)fn * 0x9e3779b97f4a7c15u) >> 58) % REMEMBERED;
+}
+
+/* Negative: it has never run. */
+static double cost_of(ktask_fn fn)
+{
+	const size_t at = cost_place(fn);
+
+	if (atomic_load_explicit(&costs[at].fn, memory_order_relaxed) != (uintptr_t)fn)
+		return -1;
+	return (double)atomic_load_explicit(&costs[at].ticks, memory_order_relaxed);
+}
+
+/* Up at once, down slowly: an unnecessary wake costs less than a helper that is missed. */
+static void remember_cost(ktask_fn fn, double ticks)
+{
+	const double before = cost_of(fn);
+	const size_t at = cost_place(fn);
+
+	if (before > ticks)
+		ticks = (3 * before + ticks) / 4;
+	atomic_store_explicit(&costs[at].ticks, (float)ticks, memory_order_relaxed);
+	if (before < 0)
+		atomic_store_explicit(&costs[at].fn, (uintptr_t)fn, memory_order_relaxed);
+}
+
+void kt_costs_forget(void)
+{
+	for (size_t i = 0; i < REMEMBERED; i++)
+		atomic_store_explicit(&costs[i].fn, 0, memory_order_relaxed);
+}
+
+/* ---- handing out ------------------------------------------------------------------------------------------------- */
+
+static size_t left_of(struct kt_piece *piece)
+{
+	return piece->given.size - atomic_load_explicit(&piece->taken, memory_order_relaxed);
+}
+
+/* Near pieces first, then the others, each helper from a place of its own. What is empty stays so. */
+static struct kt_piece *find_work(struct kt_share *share)
+{
+	struct kt_job *job = share->job;
+	const size_t count = job->piece_count;
+
+	for (; share->near < count; share->near++) {
+		struct kt_piece *piece = &job->pieces[share->near];
+
+		if (piece->given.nid == share->node && left_of(piece))
+			return piece;
+	}
+	for (; share->far < count; share->far++) {
+		const size_t at =
+		    share->first < count - share->far ? share->first + share->far : share->first - (count - share->far);
+
+		if (left_of(&job->pieces[at]))
+			return &job->pieces[at];
+	}
+	return NULL;
+}
+
+static size_t threads_of(struct kt_job *job)
+{
+	return 1 + (atomic_load_explicit(&job->active, memory_order_relaxed) & ~JOB_WAITED);
+}
+
+static size_t end_of_chunk(struct kt_share *share, const struct kt_piece *piece, size_t from)
+{
+	const size_t min_chunk = share->job->ctl.min_chunk, size = piece->given.size;
+	const size_t want = kt_plan_want(size - from, threads_of(share->job), share->grain, min_chunk);
+
+	return kt_plan_end(piece->base, size, from, want, min_chunk);
+}
+
+static bool take_range(struct kt_share *share, struct kt_piece *piece)
+{
+	size_t from = atomic_load_explicit(&piece->taken, memory_order_relaxed), to;
+
+	do {
+		if (from == piece->given.size)
+			return false;
+		to = end_of_chunk(share, piece, from);
+		/* relaxed: the offer has handed over all there is to know of the piece */
+	} while (!atomic_compare_exchange_weak_explicit(&piece->taken, &from, to, memory_order_relaxed,
+	                                                memory_order_relaxed));
+	share->from = from;
+	share->to = to;
+	share->start = (char *)piece->given.start + from;
+	share->end = (char *)piece->given.start + to;
+	return true;
+}
+
+/* Whose turn it is to move an iterator on: a lock that is no lock of the library's, as the client's function is called. */
+static void walk_begin(struct kt_share *share, struct kt_piece *piece)
+{
+	unsigned int free = 0;
+
+	if (!atomic_compare_exchange_strong_explicit(&piece->walk, &free, 1, memory_order_acquire,
+	                                             memory_order_relaxed)) {
+		while (atomic_exchange_explicit(&piece->walk, 2, memory_order_acquire) != 0)
+			kt_futex_wait(&piece->walk, 2, KT_FUTEX_ALL, KT_NEVER);
+	}
+	share->walking = true;
+}
+
+static void walk_end(struct kt_share *share, struct kt_piece *piece)
+{
+	share->walking = false;
+	if (atomic_exchange_explicit(&piece->walk, 0, memory_order_release) == 2)
+		kt_futex_wake(&piece->walk, 1, KT_FUTEX_ALL);
+}
+
+static bool take_walk(struct kt_share *share, struct kt_piece *piece)
+{
+	size_t from;
+
+	walk_begin(share, piece);
+	from = atomic_load_explicit(&piece->taken, memory_order_relaxed);
+	if (from < piece->given.size) {
+		const size_t to = end_of_chunk(share, piece, from);
+
+		share->start = piece->position;
+		share->end = share->job->ctl.iter(piece->position, to - from);
+		piece->position = share->end;
+		share->from = from;
+		share->to = to;
+		atomic_store_explicit(&piece->taken, to, memory_order_relaxed);
+	}
+	walk_end(share, piece);
+	return from < piece->given.size;
+}
+
+static bool take(struct kt_share *share)
+{
+	struct kt_job *job = share->job;
+	struct kt_piece *piece;
+
+	if (atomic_load_explicit(&job->error, memory_order_acquire))
+		return false;
+	while ((piece = find_work(share))) {
+		share->piece = (size_t)(piece - job->pieces);
+		if (job->ctl.iter ? take_walk(share, piece) : take_range(share, piece))
+			return true;
+	}
+	return false;
+}
+
+/* ---- a participant ----------------------------------------------------------------------------------------------- */
+
+static bool forked(const struct kt_job *job)
+{
+	return job->epoch != atomic_load_explicit(&kt_epoch, memory_order_relaxed);
+}
+
+static void fail(struct kt_share *share, int error)
+{
+	struct kt_job *job = share->job;
+	int none = 0;
+
+	if (share->from < share->to) {
+		/* Each participant fails once at most, so there is room. */
+		const size_t at = atomic_fetch_add_explicit(&job->failure_count, 1, memory_order_relaxed);
+
+		job->failures[at] = (struct kt_failure){share->piece, share->from, share->to, share->start, share->end};
+	}
+	atomic_compare_exchange_strong_explicit(&job->error, &none, error, memory_order_acq_rel, memory_order_relaxed);
+}
+
+void kt_share_abandon(struct kt_share *share)
+{
+	if (share->walking)
+		walk_end(share, &share->job->pieces[share->piece]);
+	fail(share, -ECANCELED);
+}
+
+static void report_progress(struct kt_job *job)
+{
+	if (job->ctl.progress)
+		job->ctl.progress(atomic_load_explicit(&job->done, memory_order_relaxed), job->units,
+		                  job->ctl.progress_arg);
+}
+
+static void recruit(struct kt_job *job, double ticks_left)
+{
+	const double wake = (double)kt_ticks_of(WORTH_A_WAKE_NS), more = (double)kt_ticks_of(WORTH_ONE_MORE_NS);
+	const double hot = (double)kt_ticks_of(WORTH_AN_OFFER_NS);
+	const size_t helpers = threads_of(job) - 1;
+	const uint64_t news = kt_pool_news();
+	size_t want = 0;
+
+	if (news != job->news) {
+		job->news = news;
+		job->tried = job->tried_hot = 0;
+	}
+	if (ticks_left >= wake)
+		want = ticks_left / more < 65536 ? (size_t)(ticks_left / more) : 65536;
+	if (want > helpers && want > 2 * job->tried) {
+		if (kt_pool_recruit(job, want - helpers, false))
+			job->tried = want;
+		return;
+	}
+	want = ticks_left / hot < 65536 ? (size_t)(ticks_left / hot) : 65536;
+	if (want > helpers && want > 2 * job->tried_hot && !job->tried && kt_helpers_hot()) {
+		if (kt_pool_recruit(job, want - helpers, true))
+			job->tried_hot = want;
+	}
+}
+
+static size_t units_left(struct kt_job *job)
+{
+	size_t left = 0;
+
+	for (size_t i = 0; i < job->piece_count; i++)
+		left += left_of(&job->pieces[i]);
+	return left;
+}
+
+static void callers_turn(struct kt_share *share)
+{
+	struct kt_job *job = share->job;
+
+	report_progress(job);
+	/* what is left for all, as if one did it */
+	if (share->recruits && !kt_pool_alone())
+		recruit(job, share->spent / share->worked * (double)units_left(job));
+}
+
+void kt_share_work(struct kt_share *share)
+{
+	struct kt_job *job = share->job;
+	const uint64_t target = kt_ticks_of(CHUNK_NS);
+
+	if (share->helper)
+		share->first = share->helper->cpu % job->piece_count;
+	share->ticks = kt_ticks();
+	while (take(share)) {
+		const int error = job->ctl.fn(share->start, share->end, job->ctl.arg);
+		const size_t units = share->to - share->from;
+		uint64_t ticks, spent;
+
+		if (forked(job))
+			return;
+		if (error) {
+			fail(share, error);
+			return;
+		}
+		share->from = share->to;
+		ticks = kt_ticks();
+		spent = ticks > share->ticks ? ticks - share->ticks : 1;
+		share->ticks = ticks;
+		share->grain = kt_plan_grain(units, spent, target);
+		share->spent += (double)spent;
+		share->worked += (double)units;
+		if (job->ctl.progress)
+			atomic_fetch_add_explicit(&job->done, units, memory_order_relaxed);
+		if (!share->helper)
+			callers_turn(share);
+		else if (atomic_load_explicit(&share->helper->ousted, memory_order_relaxed))
+			return;
+	}
+}
+
+/* ---- the end ----------------------------------------------------------------------------------------------------- */
+
+static unsigned int active(struct kt_job *job)
+{
+	return atomic_load_explicit(&job->active, memory_order_acquire) & ~JOB_WAITED; /* pairs with leave() */
+}
+
+static void await_helpers(struct kt_job *job)
+{
+	const uint64_t begin = kt_ticks(), patience = kt_ticks_of(TAIL_NS);
+
+	kt_pool_revoke(job);
+	while (active(job) && kt_ticks() - begin < patience)
+		kt_spin(0);
+	while (active(job)) {
+		unsigned int now;
+
+		kt_priority_lend(job);
+		now = atomic_fetch_or_explicit(&job->active, JOB_WAITED, memory_order_acq_rel) | JOB_WAITED;
+		if (now != JOB_WAITED)
+			kt_futex_wait(&job->active, now, KT_FUTEX_ALL,
+			              job->ctl.progress ? kt_deadline(PROGRESS_NS) : KT_NEVER);
+		report_progress(job);
+	}
+}
+
+/* In the order of what is undone; there are few. */
+static void sort_failures(struct kt_job *job, size_t count)
+{
+	for (size_t i = 1; i < count; i++) {
+		const struct kt_failure failure = job->failures[i];
+		size_t at = i;
+
+		for (; at > 0; at--) {
+			const struct kt_failure *other = &job->failures[at - 1];
+
+			if (other->piece < failure.piece ||
+			    (other->piece == failure.piece && other->from < failure.from))
+				break;
+			job->failures[at] = *other;
+		}
+		job->failures[at] = failure;
+	}
+}
+
+static void undo(struct kt_job *job)
+{
+	const size_t count = atomic_load_explicit(&job->failure_count, memory_order_relaxed);
+	size_t next = 0;
+
+	sort_failures(job, count);
+	for (size_t i = 0; i < job->piece_count; i++) {
+		const struct kt_piece *piece = &job->pieces[i];
+		const size_t taken = atomic_load_explicit(&piece->taken, memory_order_relaxed);
+		void *start = piece->given.start;
+		size_t from = 0;
+
+		for (; next < count && job->failures[next].piece == i; next++) {
+			const struct kt_failure *failure = &job->failures[next];
+
+			if (failure->from > from)
+				job->ctl.undo(start, failure->start, job->ctl.arg);
+			from = failure->to;
+			start = failure->end;
+		}
+		if (taken > from)
+			job->ctl.undo(start, job->ctl.iter ? piece->position : (char *)piece->given.start + taken,
+			              job->ctl.arg);
+	}
+}
+
+static int finish(struct kt_share *share)
+{
+	struct kt_job *job = share->job;
+	int error, cancelable;
+
+	if (forked(job))
+		return -ECHILD;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable);
+	if (job->crew_count)
+		await_helpers(job);
+	error = atomic_load_explicit(&job->error, memory_order_relaxed);
+	if (error && job->ctl.undo)
+		undo(job);
+	if (share->worked > 0)
+		remember_cost(job->ctl.fn, share->spent / share->worked);
+	kt_job_put(job);
+	pthread_setcancelstate(cancelable, NULL);
+	return error;
+}
+
+/* The caller's thread ends in the client's function. */
+static void abandon(void *arg)
+{
+	kt_share_abandon(arg);
+	finish(arg);
+}
+
+/* ---- the beginning ------------------------------------------------------------------------------------------------ */
+
+static void set_up(struct kt_job *job, const struct ktask_ctl *ctl, const struct ktask_node *nodes, size_t nr,
+                   size_t units)
+{
+	job->ctl = *ctl;
+	job->units = units;
+	job->piece_count = nr;
+	job->epoch = atomic_load_explicit(&kt_epoch, memory_order_relaxed);
+	for (size_t i = 0; i < nr; i++) {
+		struct kt_piece *piece = &job->pieces[i];
+
+		atomic_init(&piece->taken, 0);
+		atomic_init(&piece->walk, 0);
+		piece->given = nodes[i];
+		piece->position = nodes[i].start;
+		piece->base = ctl->iter ? 0 : (uintptr_t)nodes[i].start % ctl->min_chunk;
+	}
+	atomic_store_explicit(&job->active, 0, memory_order_relaxed);
+	atomic_store_explicit(&job->error, 0, memory_order_relaxed);
+	atomic_store_explicit(&job->done, 0, memory_order_relaxed);
+	atomic_store_explicit(&job->failure_count, 0, memory_order_relaxed);
+	job->crew_count = 0;
+	job->news = 0;
+	job->tried = job->tried_hot = 0;
+}
+
+/* In the caller alone, each piece at once: nobody else could help, or there is no memory for it. */
+static int run_alone(const struct ktask_ctl *ctl, const struct ktask_node *nodes, size_t nr, size_t units)
+{
+	size_t done = 0, failed = 0;
+	int error = 0;
+
+	for (; failed < nr; failed++) {
+		const struct ktask_node *piece = &nodes[failed];
+
+		if (piece->size == 0)
+			continue;
+		error = ctl->fn(piece->start,
+		                ctl->iter ? ctl->iter(piece->start, piece->size) : (char *)piece->start + piece->size,
+		                ctl->arg);
+		if (error)
+			break;
+		done += piece->size;
+		if (ctl->progress)
+			ctl->progress(done, units, ctl->progress_arg);
+	}
+	for (size_t i = 0; error && ctl->undo && i < failed; i++) {
+		if (nodes[i].size)
+			ctl->undo(nodes[i].start,
+			          ctl->iter ? ctl->iter(nodes[i].start, nodes[i].size)
+			                    : (char *)nodes[i].start + nodes[i].size,
+			          ctl->arg);
+	}
+	return error;
+}
+
+/* The node whose pieces the caller takes first. */
+static int node_here(void)
+{
+	unsigned int node;
+
+	return !kt_config()->simulate && getcpu(NULL, &node) == 0 ? (int)node : KTHREAD_NO_NODE;
+}
+
+static int run(const struct ktask_ctl *ctl, const struct ktask_node *nodes, size_t nr, size_t units)
+{
+	struct kt_share share = {.node = KTHREAD_NO_NODE};
+	double cost;
+
+	share.job = units > ctl->min_chunk || nr > 1 ? kt_job_get(nr) : NULL;
+	if (!share.job)
+		return run_alone(ctl, nodes, nr, units);
+	set_up(share.job, ctl, nodes, nr, units);
+	if (nr > 1)
+		share.node = node_here();
+	pthread_cleanup_push(abandon, &share);
+	cost = cost_of(ctl->fn);
+	/* A helper's nested job has no helpers: they would have to be recruited by one, see job.h. */
+	share.recruits = ctl->max_threads != 1 && !kt_is_helper();
+	if (share.recruits && !kt_pool_alone())
+		recruit(share.job, cost < 0 ? 1e30 : cost * (double)units);
+	kt_share_work(&share);
+	pthread_cleanup_pop(0);
+	return finish(&share);
+}
+
+static int check_nodes(const struct ktask_ctl *ctl, const struct ktask_node *nodes, size_t nr, size_t *ret_units)
+{
+	size_t units = 0;
+
+	if (!nodes && nr)
+		return -EINVAL;
+	for (size_t i = 0; i < nr; i++) {
+		if (nodes[i].nid < KTHREAD_NO_NODE)
+			return -EINVAL;
+		if (nodes[i].size > SIZE_MAX - units)
+			return -EOVERFLOW;
+		if (!ctl->iter && nodes[i].size > UINTPTR_MAX - (uintptr_t)nodes[i].start)
+			return -EOVERFLOW;
+		units += nodes[i].size;
+	}
+	*ret_units = units;
+	return 0;
+}
+
+int ktask_run_numa(struct ktask_node *nodes, size_t nr, struct ktask_ctl *given)
+{
+	struct ktask_ctl ctl = KTASK_CTL_INIT(NULL, NULL, 0);
+	size_t units = 0;
+	int error = given ? kt_options_read(&ctl, sizeof(ctl), sizeof(ctl), given) : -EINVAL;
+
+	if (!error && (!ctl.fn || ctl.min_chunk == 0))
+		error = -EINVAL;
+	if (!error)
+		error = check_nodes(&ctl, nodes, nr, &units);
+	if (!error)
+		error = kt_library_watch();
+	if (error || units == 0)
+		return error;
+	return run(&ctl, nodes, nr, units);
+}
+
+int ktask_run(void *start, size_t size, struct ktask_ctl *ctl)
+{
+	struct ktask_node piece = {start, size, KTHREAD_NO_NODE};
+
+	return ktask_run_numa(&piece, 1, ctl);
+}

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A job, the helpers, and who may touch what of them.
+ *
+ * A helper is a thread of ours for one CPU, at home there (a preferred mask: what the rule says holds for it, too). Its
+ * state is one word, with the number of its latest recruitment in the upper bits, so that an answer to one recruitment is
+ * never taken for an answer to another:
+ *
+ *   ABSENT   no thread
+ *   ASLEEP   in, or on its way into, kthread_wait(): to be woken after an offer
+ *   HOT      looks at the word for a while: just store the offer
+ *   CLAIMED  by a recruiter, who is about to offer a job
+ *   OFFERED  the caller of the job may still take it back
+ *   BUSY     in the job, which does not end before it has left. LENDING: its priority is being changed. LENT: it was
+ *
+ * Who makes which change:  ABSENT, ASLEEP, HOT -> CLAIMED -> OFFERED  a recruiter, under the pool's lock
+ *                          OFFERED -> BUSY -> HOT -> ASLEEP            the helper
+ *                          OFFERED -> what it was before               the job's caller
+ *                          BUSY -> LENDING -> LENT                     the job's caller; the helper waits out LENDING
+ *
+ * Helpers take no lock: one that is starved at its low priority must not hold up anybody else.
+ */
+#ifndef KT_KTASK_JOB_H
+#define KT_KTASK_JOB_H
+
+#include <kthread/ktask.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "base/futex.h"
+#include "ktask/plan.h"
+#include "thread/thread.h"
+
+/* Two cache lines: processors fetch them in pairs. */
+#define KT_APART _Alignas(128)
+
+/* ---- helpers ---------------------------------------------------------------------------------------------------- */
+
+enum {
+	H_ABSENT,
+	H_ASLEEP,
+	H_HOT,
+	H_CLAIMED,
+	H_OFFERED,
+	H_BUSY,
+	H_KIND = 0x7,
+	H_LENDING = 0x8,
+	H_LENT = 0x10,
+	H_NUMBER = 0x20 /* one recruitment */
+};
+
+static inline unsigned int kt_helper_kind(unsigned int state)
+{
+	return state & H_KIND;
+}
+
+/* The same recruitment? */
+static inline bool kt_helper_same(unsigned int state, unsigned int other)
+{
+	return state / H_NUMBER == other / H_NUMBER;
+}
+
+/* What the kernel calls struct sched_attr, its first version; libc has a name for it only lately. */
+struct kt_sched {
+	uint32_t size;
+	uint32_t policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime, deadline, period;
+};
+
+struct kt_job;
+
+struct kt_helper {
+	KT_APART atomic_uint state;
+	atomic_bool ousted;     /* leave after this chunk: set by its job's caller */
+	struct kt_job *job;     /* handed over with OFFERED */
+	struct kthread *thread; /* the pool's, under its lock */
+	unsigned int cpu;
+	size_t node;    /* index into the pool's nodes; under its lock */
+	size_t crew_at; /* where it was in the crew of its last job; under the pool's lock */
+	/* Its own. */
+	struct kt_sched low; /* where it rests */
+	struct kt_sched now;
+	bool may_rise;     /* has the right to raise its priority again */
+	atomic_bool stuck; /* has lost that right while it was low: set by who would lend */
+	atomic_int tid;
+};
+
+static inline unsigned int kt_helper_state(const struct kt_helper *helper)
+{
+	return atomic_load_explicit(&helper->state, memory_order_acquire);
+}
+
+/* release: what was done before is seen by who finds the state; acquire: the other way round. */
+static inline bool kt_helper_change(struct kt_helper *helper, unsigned int from, unsigned int to)
+{
+	return atomic_compare_exchange_strong_explicit(&helper->state, &from, to, memory_order_acq_rel,
+	                                               memory_order_relaxed);
+}
+
+/* (helper.c) A thread for its CPU, which sleeps until it is woken; without memory for its wish it is just somewhere. The
+ * pool's lock is held. False: there is none. */
+bool kt_helper_make(struct kt_helper *helper, size_t setsize);
+/* Is the calling thread a helper? */
+bool kt_is_helper(void);
+/* How many look for an offer: they can be had without waking them. */
+size_t kt_helpers_hot(void);
+/* Grows as helpers become free. */
+uint64_t kt_helpers_freed(void);
+void kt_helper_is_free(void);
+/* The cgroup grants so much time and no more: none of it for looking. */
+void kt_helpers_limited(bool is);
+void kt_helpers_begin(void);
+/* A forked child has none. */
+void kt_helpers_forget(void);
+
+/* ---- jobs ------------------------------------------------------------------------------------------------------- */
+
+struct kt_piece {
+	KT_APART _Atomic size_t taken; /* units [0, taken) have been handed out */
+	struct ktask_node given;
+	size_t base;      /* of positions, see kt_plan_end() */
+	atomic_uint walk; /* with an iterator: whose turn it is to move on */
+	void *position;   /* of `taken`; by who has the turn */
+};
+
+struct kt_failure {
+	size_t piece;
+	size_t from, to;
+	void *start, *end;
+};
+
+struct kt_recruit {
+	struct kt_helper *helper;
+	unsigned int state; /* as it was offered */
+	bool asleep;        /* was */
+};
+
+#define JOB_WAITED 0x80000000u /* in `active`: the caller sleeps on it */
+
+struct kt_job {
+	struct ktask_ctl ctl;
+	struct kt_piece *pieces;
+	size_t piece_count, piece_room;
+	size_t units;
+	unsigned int epoch;
+	struct kt_sched pace;        /* the caller's, with ctl.keep_pace */
+	KT_APART atomic_uint active; /* helpers with an offer, or at work */
+	atomic_int error;    /* the first one; 0 = none. release: pairs with the acquire of who looks before a chunk */
+	_Atomic size_t done; /* units, for progress only */
+	atomic_size_t failure_count;
+	/* The caller's. */
+	size_t crew_count;
+	uint64_t news;               /* kt_pool_news() at the last attempt to recruit */
+	size_t tried, tried_hot;     /* helpers that were wanted then */
+	struct kt_job *next;         /* free */
+	struct kt_failure *failures; /* room for every helper and the caller */
+	struct kt_recruit crew[];    /* room for every helper */
+};
+
+/* A participant's part in a job. */
+struct kt_share {
+	struct kt_job *job;
+	struct kt_helper *helper; /* NULL: the caller */
+	int node;                 /* whose pieces come first */
+	size_t near, far, first;  /* how far it has looked for work: near pieces, then all from `first` on */
+	size_t grain;
+	uint64_t ticks; /* since when it works on the chunk */
+	double spent;   /* ticks in the client's function, and for how many units */
+	double worked;
+	bool walking;
+	bool recruits;          /* the caller may have helpers */
+	size_t piece, from, to; /* the chunk; from == to: none */
+	void *start, *end;
+};
+
+/* Take chunks until there are none, or an error, or the helper has to go. (job.c) */
+void kt_share_work(struct kt_share *share);
+/* What has been learned about clients' functions. */
+void kt_costs_forget(void);
+/* The participant's thread ends in the client's function. */
+void kt_share_abandon(struct kt_share *share);
+
+/* ---- the pool (pool.c) ------------------------------------------------------------------------------------------ */
+
+/* A job's memory for so many pieces; NULL for want of memory. What was put back is used again. */
+struct kt_job *kt_job_get(size_t pieces);
+void kt_job_put(struct kt_job *job);
+
+/* On the machine as it is now there is no room for helpers. */
+bool kt_pool_alone(void);
+/* Changes whenever it may be worth to try again to recruit. */
+uint64_t kt_pool_news(void);
+/* Give the job up to `want` helpers more, if the limits allow; only such as look already, or any. Also sends those away who
+ * are beyond the limits now. False: somebody else is at it, try again. */
+bool kt_pool_recruit(struct kt_job *job, size_t want, bool hot_only);
+/* Take the offers back that nobody has accepted yet. */
+void kt_pool_revoke(struct kt_job *job);
+
+/* ---- time ------------------------------------------------------------------------------------------------------- */
+
+/* Cheap, and good enough to tell long from short: no order with other loads, and a frequency that is guessed at first. */
+static inline uint64_t kt_ticks(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	return __builtin_ia32_rdtsc();
+#else
+	return kt_now();
+#endif
+}
+
+uint64_t kt_ticks_of(uint64_t ns); /* (helper.c) */
+
+/* ---- priority (priority.c) -------------------------------------------------------------------------------------- */
+
+/* The helper begins: step down to where it rests. */
+void kt_priority_begin(struct kt_helper *helper);
+/* What the calling thread runs at. */
+void kt_priority_mine(struct kt_sched *ret);
+/* The helper takes up a job, or (NULL) goes to rest. */
+void kt_priority_take(struct kt_helper *helper, const struct kt_job *job);
+/* The caller has nothing to do but to wait: lend what it has to one of the crew, unless one that has it still works. */
+void kt_priority_lend(struct kt_job *job);
+/* The helper has had it: back to rest. */
+void kt_priority_return(struct kt_helper *helper);
+
+#endif

@@ -11,8 +11,8 @@ target_compile_options(
             -Wextra
             -Wconversion
             -Wshadow
-            -Wstrict-prototypes
-            -Wmissing-prototypes
+            $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes>
+            $<$<COMPILE_LANGUAGE:C>:-Wmissing-prototypes>
             -Wvla
             $<$<BOOL:${KTHREAD_WERROR}>:-Werror>)
 

@@ -11,7 +11,7 @@
 
 #define MAX_VARIANTS 16
 #define MAX_ROUNDS 101
-#define MAX_FIGURES 96
+#define MAX_FIGURES 128
 #define MAX_NOTES 16
 #define NAME 96
 

@@ -74,23 +74,24 @@ static void calibrate(void)
  * may be another job's as soon as nobody is active in it. */
 static void leave(struct kt_helper *helper, struct kt_job *job, unsigned int kind)
 {
-	unsigned int now = kt_helper_state(helper), before;
+	unsigned int number, before, now, turn = 0;
 
-	for (unsigned int turn = 0; !(now & H_LENT); now = kt_helper_state(helper)) {
+	/* With what it was lent it tells the caller, before it rests: at its low priority it might be kept from that. */
+	for (;;) {
+		now = kt_helper_state(helper);
+		number = now / H_NUMBER * H_NUMBER;
 		if (now & H_LENDING)
 			kt_spin(turn++);
-		else if (kt_helper_change(helper, now, (now & ~(unsigned int)H_KIND) | kind))
+		else if (kt_helper_change(helper, now, number | (now & H_LENT ? H_LEAVING : kind)))
 			break;
 	}
 	/* release: all that was done in the job is seen by its caller, who finds nobody active */
 	before = atomic_fetch_sub_explicit(&job->active, 1, memory_order_acq_rel);
 	if (before & JOB_WAITED)
 		kt_futex_wake(&job->active, 1, KT_FUTEX_ALL);
-	/* Not before: at its low priority it might be kept from telling the caller. */
 	if (now & H_LENT) {
 		kt_priority_return(helper);
-		atomic_store_explicit(&helper->state, (now & ~(unsigned int)(H_KIND | H_LENT)) | kind,
-		                      memory_order_release);
+		atomic_store_explicit(&helper->state, number | kind, memory_order_release);
 	}
 	kt_helper_is_free();
 }

@@ -219,28 +219,44 @@ static void report_progress(struct kt_job *job)
 		                  job->ctl.progress_arg);
 }
 
+static size_t helpers_worth(double ticks_left, double each)
+{
+	const double helpers = ticks_left / each;
+
+	return helpers < 65536 ? (size_t)helpers : 65536;
+}
+
+static bool try_to_recruit(struct kt_job *job, size_t want, bool hot_only)
+{
+	if (job->ctl.keep_pace && job->crew_count == 0)
+		kt_priority_mine(&job->pace);
+	return kt_pool_recruit(job, want, hot_only);
+}
+
+/* Not at each chunk: only if there are news, or much more to do than it seemed the last time. */
 static void recruit(struct kt_job *job, double ticks_left)
 {
-	const double wake = (double)kt_ticks_of(WORTH_A_WAKE_NS), more = (double)kt_ticks_of(WORTH_ONE_MORE_NS);
-	const double hot = (double)kt_ticks_of(WORTH_AN_OFFER_NS);
 	const size_t helpers = threads_of(job) - 1;
 	const uint64_t news = kt_pool_news();
+	const bool anew = news != job->news;
 	size_t want = 0;
 
-	if (news != job->news) {
+	if (anew) {
 		job->news = news;
 		job->tried = job->tried_hot = 0;
 	}
-	if (ticks_left >= wake)
-		want = ticks_left / more < 65536 ? (size_t)(ticks_left / more) : 65536;
-	if (want > helpers && want > 2 * job->tried) {
-		if (kt_pool_recruit(job, want - helpers, false))
+	if (ticks_left >= (double)kt_ticks_of(WORTH_A_WAKE_NS))
+		want = helpers_worth(ticks_left, (double)kt_ticks_of(WORTH_ONE_MORE_NS));
+	if ((want > helpers && want > 2 * job->tried) || (anew && helpers)) {
+		if (try_to_recruit(job, want > helpers ? want - helpers : 0, false))
 			job->tried = want;
+		else
+			job->news = 0;
 		return;
 	}
-	want = ticks_left / hot < 65536 ? (size_t)(ticks_left / hot) : 65536;
+	want = helpers_worth(ticks_left, (double)kt_ticks_of(WORTH_AN_OFFER_NS));
 	if (want > helpers && want > 2 * job->tried_hot && !job->tried && kt_helpers_hot()) {
-		if (kt_pool_recruit(job, want - helpers, true))
+		if (try_to_recruit(job, want - helpers, true))
 			job->tried_hot = want;
 	}
 }

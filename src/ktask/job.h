@@ -12,9 +12,10 @@
  *   CLAIMED  by a recruiter, who is about to offer a job
  *   OFFERED  the caller of the job may still take it back
  *   BUSY     in the job, which does not end before it has left. LENDING: its priority is being changed. LENT: it was
+ *   LEAVING  not in the job any more, but still at the priority that it was lent
  *
  * Who makes which change:  ABSENT, ASLEEP, HOT -> CLAIMED -> OFFERED  a recruiter, under the pool's lock
- *                          OFFERED -> BUSY -> HOT -> ASLEEP            the helper
+ *                          OFFERED -> BUSY (-> LEAVING) -> HOT -> ASLEEP  the helper
  *                          OFFERED -> what it was before               the job's caller
  *                          BUSY -> LENDING -> LENT                     the job's caller; the helper waits out LENDING
  *
@@ -44,6 +45,7 @@ enum {
 	H_CLAIMED,
 	H_OFFERED,
 	H_BUSY,
+	H_LEAVING,
 	H_KIND = 0x7,
 	H_LENDING = 0x8,
 	H_LENT = 0x10,

@@ -241,9 +241,9 @@ static bool is_free(unsigned int state)
 
 static bool in_crew(const struct kt_recruit *recruit)
 {
-	const unsigned int state = kt_helper_state(recruit->helper);
+	const unsigned int state = kt_helper_state(recruit->helper), kind = kt_helper_kind(state);
 
-	return !is_free(state) && kt_helper_same(state, recruit->state);
+	return (kind == H_OFFERED || kind == H_BUSY) && kt_helper_same(state, recruit->state);
 }
 
 /* The CPU the caller is on, which needs no helper; pool.count if it is none of this machine. */

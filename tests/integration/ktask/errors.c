@@ -404,6 +404,9 @@ static int life_of_the_child(int answer)
 
 	EXPECT(answer == -ECHILD);
 	EXPECT(ktask_run(AT(100), 100, &ctl) == -ECHILD);
+#ifdef __SANITIZE_THREAD__
+	return 33; /* its own table still has the parent's threads, whose ids come again */
+#endif
 	config.root = sim.root;
 	EXPECT(kthread_init(&config) == 0);
 	EXPECT(ktask_run(AT(100), 100, &ctl) == 0);

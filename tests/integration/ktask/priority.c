@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Helpers give way, and are lent their caller's priority one at a time while it waits; with the right to rise again, and
+ * without. Everything is looked at with the kernel's eyes, by the helper in its chunk.
+ */
+#include <sys/resource.h>
+
+#include "team.h"
+
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+	return "die_after_fork=0:atexit_sleep_ms=0";
+}
+
+#define HELPERS 4
+
+static int start_machine(void **state)
+{
+	sim_start(NULL);
+	return 0;
+}
+
+static int stop_machine(void **state)
+{
+	sim_stop();
+	return 0;
+}
+
+static int my_nice(void)
+{
+	return getpriority(PRIO_PROCESS, 0);
+}
+
+/* Of a thread, this one: may it go down and come back? */
+static bool may_rise(void)
+{
+	const int nice = my_nice();
+	const bool may = setpriority(PRIO_PROCESS, 0, nice - 1) == 0;
+
+	if (may)
+		setpriority(PRIO_PROCESS, 0, nice);
+	return may;
+}
+
+/* ---- the job: a chunk for each of five ------------------------------------------------------------------------------ */
+
+struct sight {
+	struct team team;
+	pid_t caller;
+	int nice[HELPERS], policy[HELPERS]; /* at the beginning of a chunk */
+	atomic_uint seen;
+	/* Lending. */
+	int wanted_nice, wanted_policy; /* a helper stays in its chunk until it has these */
+	bool stays;
+	bool lingers; /* until the caller sleeps, who has lent then what it could */
+	int turns_to; /* what the caller becomes before it waits; 0 = it stays what it is */
+	atomic_int raised, most_raised, raises;
+};
+
+static int look(void *start, void *end, void *arg)
+{
+	struct sight *sight = arg;
+	const struct sched_param first = {.sched_priority = 1};
+
+	team_enter(&sight->team);
+	AWAIT(team_count(&sight->team) == HELPERS + 1);
+	if (gettid() == sight->caller) {
+		AWAIT(atomic_load(&sight->seen) == HELPERS);
+		if (sight->turns_to)
+			CHECK(sched_setscheduler(0, sight->turns_to, &first) == 0);
+		return 0;
+	}
+	const unsigned int at = atomic_fetch_add(&sight->seen, 1);
+
+	sight->nice[at] = my_nice();
+	sight->policy[at] = sched_getscheduler(0);
+	if (sight->lingers)
+		AWAIT(task_asleep(sight->caller));
+	if (sight->stays) {
+		int raised, most;
+
+		AWAIT(sched_getscheduler(0) == sight->wanted_policy && my_nice() == sight->wanted_nice);
+		raised = atomic_fetch_add(&sight->raised, 1) + 1;
+		most = atomic_load(&sight->most_raised);
+		while (raised > most && !atomic_compare_exchange_weak(&sight->most_raised, &most, raised))
+			continue;
+		atomic_fetch_add(&sight->raises, 1);
+		for (int i = 0; i < 100; i++)
+			sched_yield(); /* time for another one to be raised, if that were possible */
+		atomic_fetch_sub(&sight->raised, 1);
+	}
+	return 0;
+}
+
+static void run_job(struct sight *sight, bool give_way)
+{
+	DEFINE_KTASK_CTL(ctl, look, sight, 1);
+
+	pthread_mutex_init(&sight->team.lock, NULL);
+	sight->caller = gettid();
+	ktask_ctl_set_give_way(&ctl, give_way);
+	assert_int_equal(ktask_run(NULL, HELPERS + 1, &ctl), 0);
+	assert_int_equal(atomic_load(&sight->seen), HELPERS);
+}
+
+static void assert_all(const struct sight *sight, int nice, int policy)
+{
+	for (int i = 0; i < HELPERS; i++) {
+		assert_int_equal(sight->nice[i], nice);
+		assert_int_equal(sight->policy[i], policy);
+	}
+}
+
+/* ---- with the right to rise again ------------------------------------------------------------------------------------- */
+
+static void give_way__the_lowest_of_all(void **state)
+{
+	struct sight sight = {.stays = false};
+
+	if (!may_rise())
+		skip();
+	run_job(&sight, true);
+	assert_all(&sight, 19, SCHED_BATCH);
+	assert_int_equal(my_nice(), 0);
+}
+
+static void lending__one_at_a_time(void **state)
+{
+	struct sight sight = {.stays = true, .wanted_nice = 0, .wanted_policy = SCHED_OTHER};
+	struct sight again = {.stays = false};
+
+	if (!may_rise())
+		skip();
+	run_job(&sight, true);
+	assert_all(&sight, 19, SCHED_BATCH);
+	assert_int_equal(atomic_load(&sight.raises), HELPERS);
+	assert_int_equal(atomic_load(&sight.most_raised), 1);
+	/* given back */
+	for (size_t i = 0; i < sight.team.count; i++) {
+		if (sight.team.tids[i] != gettid())
+			AWAIT(getpriority(PRIO_PROCESS, (id_t)sight.team.tids[i]) == 19);
+	}
+	sim_stop();
+	sim_start(NULL);
+	run_job(&again, true);
+	assert_all(&again, 19, SCHED_BATCH);
+}
+
+static void lending__a_real_time_callers_policy(void **state)
+{
+	struct sight sight = {.stays = true, .wanted_nice = 0, .wanted_policy = SCHED_FIFO, .turns_to = SCHED_FIFO};
+	const struct sched_param first = {.sched_priority = 1}, none = {.sched_priority = 0};
+
+	if (!may_rise() || sched_setscheduler(0, SCHED_FIFO, &first) != 0)
+		skip();
+	sched_setscheduler(0, SCHED_OTHER, &none);
+	/* the nice value of a helper at SCHED_FIFO is its own, and means nothing */
+	sight.wanted_nice = 19;
+	run_job(&sight, true);
+	sched_setscheduler(0, SCHED_OTHER, &none);
+	assert_int_equal(atomic_load(&sight.raises), HELPERS);
+	assert_int_equal(atomic_load(&sight.most_raised), 1);
+}
+
+static void keep_pace__at_the_callers_own(void **state)
+{
+	struct sight sight = {.stays = false}, down = {.stays = false}, back = {.stays = false};
+
+	if (!may_rise())
+		skip();
+	run_job(&sight, false);
+	assert_all(&sight, 0, SCHED_OTHER);
+	sim_stop();
+	sim_start(NULL);
+	assert_int_equal(setpriority(PRIO_PROCESS, 0, 7), 0);
+	run_job(&down, false);
+	assert_int_equal(setpriority(PRIO_PROCESS, 0, 0), 0);
+	assert_all(&down, 7, SCHED_OTHER);
+	sim_stop();
+	sim_start(NULL);
+	run_job(&back, true);
+	assert_all(&back, 19, SCHED_BATCH);
+}
+
+/* ---- without it --------------------------------------------------------------------------------------------------------- */
+
+static void drop_rights(void)
+{
+	const struct rlimit none = {0, 0};
+
+	CHECK(setrlimit(RLIMIT_NICE, &none) == 0);
+	if (geteuid() == 0)
+		CHECK(setresuid(65534, 65534, 65534) == 0);
+	CHECK(!may_rise());
+}
+
+static int without_rights(void *arg)
+{
+	struct kthread_config config = sim_config();
+	struct sight sight = {.stays = false};
+	struct sight paced = {.stays = true, .wanted_nice = 0, .wanted_policy = SCHED_OTHER};
+
+	drop_rights();
+	config.root = sim.root;
+	EXPECT(kthread_init(&config) == 0);
+	run_job(&sight, true);
+	for (int i = 0; i < HELPERS; i++)
+		EXPECT(sight.nice[i] == 0 && sight.policy[i] == SCHED_BATCH);
+	EXPECT(kthread_fini() == 0);
+	/* SCHED_BATCH can be left again, so equal priority is equal. */
+	EXPECT(kthread_init(&config) == 0);
+	run_job(&paced, false);
+	EXPECT(kthread_fini() == 0);
+	return 0;
+}
+
+static void give_way__without_the_right_to_rise(void **state)
+{
+	assert_int_equal(chmod(sim.root, 0755), 0);
+	assert_int_equal(in_child(without_rights, NULL), 0);
+}
+
+/* A daemon that gives up its rights while helpers rest at nice 19: nothing can be lent to them any more. They go, and new
+ * ones take their place, which stay where they can live. */
+static int rights_dropped(void *arg)
+{
+	struct kthread_config config = sim_config();
+	struct sight low = {.stays = false}, after = {.stays = false};
+	config.root = sim.root;
+	EXPECT(kthread_init(&config) == 0);
+	run_job(&low, true);
+	for (int i = 0; i < HELPERS; i++)
+		EXPECT(low.nice[i] == 19);
+	drop_rights();
+	for (int tries = 0; tries < 1000; tries++) {
+		memset(&after, 0, sizeof(after));
+		after.lingers = true;
+		run_job(&after, true);
+		int ordinary = 0;
+
+		for (int i = 0; i < HELPERS; i++)
+			ordinary += after.nice[i] == 0 && after.policy[i] == SCHED_BATCH;
+		if (ordinary == HELPERS) {
+			EXPECT(kthread_fini() == 0);
+			return 0;
+		}
+	}
+	return 2;
+}
+
+static void give_way__rights_dropped_later(void **state)
+{
+	if (!may_rise())
+		skip();
+	assert_int_equal(chmod(sim.root, 0755), 0);
+	assert_int_equal(in_child(rights_dropped, NULL), 0);
+}
+
+/* ---- the machine in its children is initialised anew: no threads of ours are in the parent ------------------------------ */
+
+static int only_tree(void **state)
+{
+	sim_tree("numa");
+	return 0;
+}
+
+static int remove_tree(void **state)
+{
+	machine_remove(sim.root);
+	sim.root[0] = '\0';
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(give_way__without_the_right_to_rise, only_tree, remove_tree),
+	    cmocka_unit_test_setup_teardown(give_way__rights_dropped_later, only_tree, remove_tree),
+	    cmocka_unit_test_setup_teardown(give_way__the_lowest_of_all, start_machine, stop_machine),
+	    cmocka_unit_test_setup_teardown(lending__one_at_a_time, start_machine, stop_machine),
+	    cmocka_unit_test_setup_teardown(lending__a_real_time_callers_policy, start_machine, stop_machine),
+	    cmocka_unit_test_setup_teardown(keep_pace__at_the_callers_own, start_machine, stop_machine),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

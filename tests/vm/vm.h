@@ -55,7 +55,7 @@ struct vm_suite {
 };
 
 extern const struct vm_case cases_places[], cases_sources[], cases_cgroup2[], cases_cgroup1[], cases_storm[],
-    cases_steps[], cases_percpu[], cases_figures[], cases_boot[], cases_plug[];
+    cases_steps[], cases_percpu[], cases_figures[], cases_boot[], cases_plug[], cases_ktask[], cases_spread[];
 
 /* From any thread: says it, and ends the case. */
 _Noreturn void vm_fail(const char *file, int line, const char *format, ...) __attribute__((format(printf, 3, 4)));

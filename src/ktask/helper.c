@@ -82,15 +82,18 @@ static void leave(struct kt_helper *helper, struct kt_job *job, unsigned int kin
 		number = now / H_NUMBER * H_NUMBER;
 		if (now & H_LENDING)
 			kt_spin(turn++);
-		else if (kt_helper_change(helper, now, number | (now & H_LENT ? H_LEAVING : kind)))
+		else if (kt_helper_change(helper, now, number | (now & (H_LENT | H_MOVED) ? H_LEAVING : kind)))
 			break;
 	}
 	/* release: all that was done in the job is seen by its caller, who finds nobody active */
 	before = atomic_fetch_sub_explicit(&job->active, 1, memory_order_acq_rel);
 	if (before & JOB_WAITED)
 		kt_futex_wake(&job->active, 1, KT_FUTEX_ALL);
-	if (now & H_LENT) {
-		kt_priority_return(helper);
+	if (now & (H_LENT | H_MOVED)) {
+		if (now & H_MOVED)
+			kt_place_born(kthread_self(), KTHREAD_REASON_NONE);
+		if (now & H_LENT)
+			kt_priority_return(helper);
 		atomic_store_explicit(&helper->state, number | kind, memory_order_release);
 	}
 	kt_helper_is_free();

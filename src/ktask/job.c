@@ -22,7 +22,14 @@
 #define WORTH_AN_OFFER_NS 1000u
 /* How long the caller looks before it sleeps until the last chunk is done. */
 #define TAIL_NS 30000u
-#define PROGRESS_NS (100 * KT_NS_PER_MS)
+/* While it sleeps: when to look for the first time whether what it waits for gets to run, and how rarely in the end. */
+#define STARVED_NS (KT_NS_PER_MS / 2)
+#define MOST_PAUSE_NS (50 * KT_NS_PER_MS)
+#define SEEN_PIECES 64u
+/* Jobs that are too short for a wake, but come so often that they had so much to do within a moment. */
+#define WORTH_WATCHING_NS 5000u
+#define MANY_JOBS_NS 100000u
+#define MOMENT_NS (2 * KT_NS_PER_MS)
 
 /* ---- what a unit cost the last time -------------------------------------------------------------------------------- */
 
@@ -61,6 +68,35 @@ static void remember_cost(ktask_fn fn, double ticks)
 	atomic_store_explicit(&costs[at].ticks, (float)ticks, memory_order_relaxed);
 	if (before < 0)
 		atomic_store_explicit(&costs[at].fn, (uintptr_t)fn, memory_order_relaxed);
+}
+
+/*
+ * What callers did alone lately in jobs that were not worth a wake. When it is much, one helper is woken for the next such
+ * job: from then on it looks for more, and jobs that follow soon have it for the asking. Guesses again: no order, no lock.
+ */
+static atomic_uint_fast64_t lonely_ticks, lonely_since;
+
+static void note_lonely(const struct kt_share *share)
+{
+	uint64_t ticks = (uint64_t)share->spent;
+
+	if (ticks < kt_ticks_of(WORTH_WATCHING_NS))
+		return;
+	if (share->ticks - atomic_load_explicit(&lonely_since, memory_order_relaxed) < kt_ticks_of(MOMENT_NS))
+		ticks += atomic_load_explicit(&lonely_ticks, memory_order_relaxed);
+	else
+		atomic_store_explicit(&lonely_since, share->ticks, memory_order_relaxed);
+	atomic_store_explicit(&lonely_ticks, ticks, memory_order_relaxed);
+}
+
+static bool was_lonely(double ticks_left)
+{
+	if (ticks_left < (double)kt_ticks_of(WORTH_WATCHING_NS) ||
+	    atomic_load_explicit(&lonely_ticks, memory_order_relaxed) < kt_ticks_of(MANY_JOBS_NS) ||
+	    kt_ticks() - atomic_load_explicit(&lonely_since, memory_order_relaxed) > kt_ticks_of(MOMENT_NS))
+		return false;
+	atomic_store_explicit(&lonely_ticks, 0, memory_order_relaxed);
+	return true;
 }
 
 void kt_costs_forget(void)
@@ -247,6 +283,8 @@ static void recruit(struct kt_job *job, double ticks_left)
 	}
 	if (ticks_left >= (double)kt_ticks_of(WORTH_A_WAKE_NS))
 		want = helpers_worth(ticks_left, (double)kt_ticks_of(WORTH_ONE_MORE_NS));
+	else if (!kt_helpers_hot() && was_lonely(ticks_left))
+		want = 1;
 	if ((want > helpers && want > 2 * job->tried) || (anew && helpers)) {
 		if (try_to_recruit(job, want > helpers ? want - helpers : 0, false))
 			job->tried = want;
@@ -261,23 +299,24 @@ static void recruit(struct kt_job *job, double ticks_left)
 	}
 }
 
-static size_t units_left(struct kt_job *job)
+/* What is surely left: of thousands of pieces only the next ones are counted. */
+static size_t units_left(const struct kt_share *share)
 {
+	struct kt_job *job = share->job;
+	const size_t end = job->piece_count - share->far > SEEN_PIECES ? share->far + SEEN_PIECES : job->piece_count;
 	size_t left = 0;
 
-	for (size_t i = 0; i < job->piece_count; i++)
-		left += left_of(&job->pieces[i]);
+	for (size_t i = share->far; i < end; i++)
+		left += left_of(&job->pieces[i]); /* the caller's first is 0 */
 	return left;
 }
 
 static void callers_turn(struct kt_share *share)
 {
-	struct kt_job *job = share->job;
-
-	report_progress(job);
+	report_progress(share->job);
 	/* what is left for all, as if one did it */
 	if (share->recruits && !kt_pool_alone())
-		recruit(job, share->spent / share->worked * (double)units_left(job));
+		recruit(share->job, share->spent / share->worked * (double)units_left(share));
 }
 
 void kt_share_work(struct kt_share *share)
@@ -325,6 +364,8 @@ static unsigned int active(struct kt_job *job)
 static void await_helpers(struct kt_job *job)
 {
 	const uint64_t begin = kt_ticks(), patience = kt_ticks_of(TAIL_NS);
+	uint64_t pause = STARVED_NS;
+	struct kt_loan loan = {.to = NULL};
 
 	kt_pool_revoke(job);
 	while (active(job) && kt_ticks() - begin < patience)
@@ -332,11 +373,12 @@ static void await_helpers(struct kt_job *job)
 	while (active(job)) {
 		unsigned int now;
 
-		kt_priority_lend(job);
+		kt_priority_lend(job, &loan);
 		now = atomic_fetch_or_explicit(&job->active, JOB_WAITED, memory_order_acq_rel) | JOB_WAITED;
-		if (now != JOB_WAITED)
-			kt_futex_wait(&job->active, now, KT_FUTEX_ALL,
-			              job->ctl.progress ? kt_deadline(PROGRESS_NS) : KT_NEVER);
+		if (now != JOB_WAITED &&
+		    kt_futex_wait(&job->active, now, KT_FUTEX_ALL, kt_deadline(pause)) == -ETIMEDOUT &&
+		    pause < MOST_PAUSE_NS)
+			pause *= 2;
 		report_progress(job);
 	}
 }
@@ -396,6 +438,8 @@ static int finish(struct kt_share *share)
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable);
 	if (job->crew_count)
 		await_helpers(job);
+	else
+		note_lonely(share);
 	error = atomic_load_explicit(&job->error, memory_order_relaxed);
 	if (error && job->ctl.undo)
 		undo(job);

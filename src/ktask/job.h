@@ -11,13 +11,14 @@
  *   HOT      looks at the word for a while: just store the offer
  *   CLAIMED  by a recruiter, who is about to offer a job
  *   OFFERED  the caller of the job may still take it back
- *   BUSY     in the job, which does not end before it has left. LENDING: its priority is being changed. LENT: it was
- *   LEAVING  not in the job any more, but still at the priority that it was lent
+ *   BUSY     in the job, which does not end before it has left. LENDING: its caller is about to lend it something.
+ *            LENT: a priority. MOVED: its CPU
+ *   LEAVING  not in the job any more, but has not given that back yet
  *
  * Who makes which change:  ABSENT, ASLEEP, HOT -> CLAIMED -> OFFERED  a recruiter, under the pool's lock
  *                          OFFERED -> BUSY (-> LEAVING) -> HOT -> ASLEEP  the helper
  *                          OFFERED -> what it was before               the job's caller
- *                          BUSY -> LENDING -> LENT                     the job's caller; the helper waits out LENDING
+ *                          BUSY -> LENDING -> LENT, MOVED              the job's caller; the helper waits out LENDING
  *
  * Helpers take no lock: one that is starved at its low priority must not hold up anybody else.
  */
@@ -49,7 +50,8 @@ enum {
 	H_KIND = 0x7,
 	H_LENDING = 0x8,
 	H_LENT = 0x10,
-	H_NUMBER = 0x20 /* one recruitment */
+	H_MOVED = 0x20,
+	H_NUMBER = 0x40 /* one recruitment */
 };
 
 static inline unsigned int kt_helper_kind(unsigned int state)
@@ -224,8 +226,17 @@ void kt_priority_begin(struct kt_helper *helper);
 void kt_priority_mine(struct kt_sched *ret);
 /* The helper takes up a job, or (NULL) goes to rest. */
 void kt_priority_take(struct kt_helper *helper, const struct kt_job *job);
-/* The caller has nothing to do but to wait: lend what it has to one of the crew, unless one that has it still works. */
-void kt_priority_lend(struct kt_job *job);
+/* To whom something was lent last, and how much it has run since. */
+struct kt_loan {
+	const struct kt_recruit *to;
+	uint64_t since, ran; /* ns */
+};
+
+/*
+ * The caller has nothing to do but to wait: lend its priority to one of the crew, unless one that has it still works. To
+ * be called again with the same loan (zero at first) a while later: whom that did not help is lent the caller's CPU, too.
+ */
+void kt_priority_lend(struct kt_job *job, struct kt_loan *loan);
 /* The helper has had it: back to rest. */
 void kt_priority_return(struct kt_helper *helper);
 

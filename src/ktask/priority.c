@@ -6,10 +6,13 @@
  * right never steps down from its nice value: SCHED_BATCH, which costs nothing to leave, is all that it gives way by.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ktask/job.h"
+#include "placement/placement.h"
 
 #define LOWEST 19
 
@@ -97,39 +100,75 @@ static bool is_above(const struct kt_sched *a, const struct kt_sched *b)
 	return a->nice < b->nice;
 }
 
-/* False: it is not there any more. */
-static bool lend_to(const struct kt_recruit *recruit, const struct kt_sched *mine)
+static unsigned int lend_priority(struct kt_helper *helper, const struct kt_sched *mine)
 {
-	struct kt_helper *helper = recruit->helper;
-	const unsigned int busy = recruit->state - H_OFFERED + H_BUSY;
-	unsigned int seen = busy;
-	pid_t tid;
-
-	/* acquire: pairs with the helper's acceptance; what it is and rests at is seen */
-	if (!atomic_compare_exchange_strong_explicit(&helper->state, &seen, busy | H_LENDING, memory_order_acq_rel,
-	                                             memory_order_relaxed))
-		return kt_helper_same(seen, busy) && seen & H_LENT;
-	tid = (pid_t)atomic_load_explicit(&helper->tid, memory_order_relaxed);
-	seen = busy;
-	if (is_above(mine, &helper->low)) {
-		if (set(tid, mine) == 0)
-			seen |= H_LENT;
-		else if (errno == EPERM && helper->may_rise)
-			atomic_store_explicit(&helper->stuck, true, memory_order_relaxed);
-	}
-	atomic_store_explicit(&helper->state, seen, memory_order_release);
-	return seen & H_LENT;
+	if (!is_above(mine, &helper->low))
+		return 0;
+	if (set((pid_t)atomic_load_explicit(&helper->tid, memory_order_relaxed), mine) == 0)
+		return H_LENT;
+	if (errno == EPERM && helper->may_rise)
+		atomic_store_explicit(&helper->stuck, true, memory_order_relaxed);
+	return 0;
 }
 
-void kt_priority_lend(struct kt_job *job)
+/* Ours is idle as soon as we sleep, and its own may be somebody else's for long: what it is lent helps it there only when
+ * its turn comes. Not where unbound threads shall not be, even if we are. */
+static unsigned int lend_place(struct kt_helper *helper)
+{
+	const int cpu = sched_getcpu();
+
+	if (kt_config()->simulate || cpu < 0 || !kt_view_has(KT_HOUSEKEEPING, (unsigned int)cpu) ||
+	    !kt_view_has(KT_USABLE, (unsigned int)cpu))
+		return 0;
+	return kt_place_visit(helper->thread, (unsigned int)cpu) == 0 ? H_MOVED : 0;
+}
+
+static uint64_t ran_so_far(const struct kt_helper *helper)
+{
+	struct timespec ran;
+	clockid_t clock;
+
+	if (pthread_getcpuclockid(helper->thread->pthread, &clock) != 0 || clock_gettime(clock, &ran) != 0)
+		return 0;
+	return (uint64_t)ran.tv_sec * KT_NS_PER_S + (uint64_t)ran.tv_nsec;
+}
+
+/* It has had the loan for a while, and has not run for even half of that. */
+static bool is_starved(const struct kt_recruit *recruit, struct kt_loan *loan)
+{
+	const uint64_t now = kt_now(), ran = ran_so_far(recruit->helper);
+	const bool starved = loan->to == recruit && (ran - loan->ran) * 2 < now - loan->since;
+
+	*loan = (struct kt_loan){recruit, now, ran};
+	return starved;
+}
+
+/* False: it is not there any more. */
+static bool lend_to(const struct kt_recruit *recruit, const struct kt_sched *mine, struct kt_loan *loan)
+{
+	struct kt_helper *helper = recruit->helper;
+	unsigned int seen = kt_helper_state(helper); /* acquire: what it rests at is seen */
+
+	if (kt_helper_kind(seen) != H_BUSY || !kt_helper_same(seen, recruit->state))
+		return false;
+	if (!kt_helper_change(helper, seen, seen | H_LENDING))
+		return false; /* it has left in this moment: nobody else changes the state of a busy one */
+	if (mine && !(seen & H_LENT))
+		seen |= lend_priority(helper, mine);
+	if (is_starved(recruit, loan) && !(seen & H_MOVED))
+		seen |= lend_place(helper);
+	atomic_store_explicit(&helper->state, seen, memory_order_release);
+	return true;
+}
+
+void kt_priority_lend(struct kt_job *job, struct kt_loan *loan)
 {
 	struct kt_sched mine;
 
-	if (job->ctl.keep_pace)
-		return;
-	kt_priority_mine(&mine);
+	if (!job->ctl.keep_pace)
+		kt_priority_mine(&mine);
 	for (size_t i = 0; i < job->crew_count; i++) {
-		if (lend_to(&job->crew[i], &mine))
+		if (lend_to(&job->crew[i], job->ctl.keep_pace ? NULL : &mine, loan))
 			return;
 	}
 }

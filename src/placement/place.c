@@ -326,6 +326,34 @@ void kt_place_born(struct kthread *k, enum kthread_reason reason)
 	kt_unlock(&kt_placement_lock);
 }
 
+int kt_place_visit(const struct kthread *k, unsigned int cpu)
+{
+	struct kt_view *view = kt_view_get();
+	const size_t setsize = view->setsize;
+	cpu_set_t small, *mask = setsize <= sizeof(small) ? &small : malloc(setsize);
+	struct kt_place *place;
+	int error = mask ? -ESRCH : -ENOMEM;
+
+	kt_view_put(view);
+	if (!mask)
+		return error;
+	kt_cpus_zero(setsize, mask);
+	kt_cpus_add(setsize, mask, cpu);
+	kt_lock(&kt_placement_lock);
+	place = k->place;
+	if (place)
+		kt_lock(
+		    &place->lock); /* else a mask that is on its way to the kernel would be lost, or come too late */
+	kt_unlock(&kt_placement_lock);
+	if (place) {
+		error = sched_setaffinity(tid_of(place), setsize, mask) == 0 ? 0 : -errno;
+		kt_unlock(&place->lock);
+	}
+	if (mask != &small)
+		free(mask);
+	return error;
+}
+
 struct kt_place *kt_place_lock(const struct kthread *k)
 {
 	struct kt_place *place;

@@ -42,6 +42,12 @@ void kt_place_vacated(void);
 int kt_place_has_left(unsigned int cpu);
 void kt_place_vacate_forked(void);
 
+/* The thread can be reached from now on: tell the kernel. KTHREAD_REASON_NONE: the same mask again. */
+void kt_place_born(struct kthread *k, enum kthread_reason reason);
+/* For a moment: k runs on this CPU, not where its wish says, until kt_place_born(k, KTHREAD_REASON_NONE), or something
+ * happens to its own CPUs. 0; -errno: it stays where it is. */
+int kt_place_visit(const struct kthread *k, unsigned int cpu);
+
 /* From now on somebody looks without being asked; until then the public queries look for themselves. */
 void kt_placement_watched(void);
 
@@ -70,8 +76,6 @@ extern pthread_mutex_t kt_look_lock;
 int kt_place_new(struct kthread *k, const struct kt_wish *wish);
 /* Give k a new wish, and tell the kernel. 0, -EINVAL not placeable, -ESRCH ended, -ENOMEM (the old wish stays). */
 int kt_place_wish(struct kthread *k, const struct kt_wish *wish);
-/* The thread can be reached from now on: tell the kernel. */
-void kt_place_born(struct kthread *k, enum kthread_reason reason);
 /* The same mask and answer again, where somebody has changed the reason for them. kt_placement_lock held. */
 void kt_place_settle(struct kt_place *place);
 /* k's place, with kt_placement_lock and its own lock held, at a moment when no decision is on its way to the kernel.

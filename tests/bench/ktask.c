@@ -215,6 +215,7 @@ static void quiet_machine(void)
 	bench_figure("P5a-quarter", "even work: chunks that adapt, and fixed ones", OURS, QUARTER, 0, BENCH_NO_TARGET,
 	             "ns");
 	to_best("P5a-peer", "even work, to the best peer", OURS, 1.03, "ns");
+	to_best("P5a-equal-peer", "even work, to the best peer", EQUAL, 1.03, "ns");
 	to_all("P5a-each", "even work", OURS, "ns");
 	request = skewed_request();
 	compare(&request);
@@ -222,6 +223,7 @@ static void quiet_machine(void)
 	bench_figure("P5b-quarter", "skewed work: chunks that adapt, and fixed ones", OURS, QUARTER, 0, BENCH_NO_TARGET,
 	             "ns");
 	to_best("P5b-peer", "skewed work, to the best peer", OURS, 1.03, "ns");
+	to_best("P5b-equal-peer", "skewed work, to the best peer", EQUAL, 1.03, "ns");
 	to_all("P5b-each", "skewed work", OURS, "ns");
 }
 
@@ -262,18 +264,19 @@ static void busy_cpu(void)
 
 static void fresh_memory(void)
 {
-	struct split_request request = {SPLIT_ZERO, 0, bench_count(1u << 18, 1u << 14), 512, 1, 0, 0};
+	struct split_request request = {SPLIT_ZERO, 0, bench_count(1u << 16, 1u << 12), 512, 1, 0, 0};
 	double cleared;
 
 	compare(&request);
 	cleared = bench_median(SEQUENTIAL, 0);
-	bench_figure("P5d-memset", "1 GiB of fresh memory, cleared", OURS, SEQUENTIAL, 0, BENCH_NO_TARGET, "ns");
+	bench_figure("P5d-memset", "256 MiB of fresh memory, cleared", OURS, SEQUENTIAL, 0, BENCH_NO_TARGET, "ns");
 	to_best("P5d-memset-peer", "the same, to the best peer", OURS, 1.03, "ns");
 	request.work = SPLIT_POPULATE;
 	compare(&request);
-	bench_number("P5d", "1 GiB of fresh memory, populated", bench_median(OURS, 0), cleared, "sequential memset",
+	bench_number("P5d", "256 MiB of fresh memory, populated", bench_median(OURS, 0), cleared, "sequential memset",
 	             0.35, "ns");
 	to_best("P5d-peer", "populated, to the best peer", OURS, 1.03, "ns");
+	to_best("P5d-equal-peer", "populated, to the best peer", EQUAL, 1.03, "ns");
 }
 
 static void tiny_jobs(void)
@@ -306,8 +309,13 @@ static void medium_jobs(void)
 	static const unsigned int microseconds[] = {20, 50, 200, 500, 2000};
 
 	for (size_t i = 0; i < sizeof(microseconds) / sizeof(microseconds[0]); i++) {
-		const struct split_request request = {
-		    SPLIT_EVEN, 0, microseconds[i] * 1000u / 180, 4, bench_count(400, 20), 0, 100000};
+		const struct split_request request = {SPLIT_EVEN,
+		                                      0,
+		                                      microseconds[i] * 1000u / 180,
+		                                      4,
+		                                      bench_count(50000 / (100 + microseconds[i]), 10),
+		                                      0,
+		                                      100000};
 		char figure[32], what[64];
 
 		compare(&request);
@@ -316,6 +324,8 @@ static void medium_jobs(void)
 		bench_figure(figure, what, OURS, SEQUENTIAL, 0, BENCH_NO_TARGET, "ns");
 		snprintf(figure, sizeof(figure), "P5f-%u-peer", microseconds[i]);
 		to_best(figure, what, OURS, 1.05, "ns");
+		snprintf(figure, sizeof(figure), "P5f-%u-equal-peer", microseconds[i]);
+		to_best(figure, what, EQUAL, 1.05, "ns");
 	}
 }
 

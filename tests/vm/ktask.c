@@ -358,10 +358,102 @@ static void nobody_starves_on_busy_cpus(void)
 	CHECK0(kthread_fini());
 }
 
+/*
+ * Real-time threads on every CPU but the caller's: whatever priority the caller has to lend, a helper hardly ever runs
+ * there (the kernel leaves it a twentieth, so one or another may). The caller's CPU is free.
+ */
+static struct {
+	atomic_uint inside, hogs, visits;
+	int caller_cpu;
+	atomic_bool go, end;
+	unsigned int expected;
+	pthread_t threads[ALL_CPUS];
+} starving;
+
+static void *real_time_hog(void *arg)
+{
+	atomic_fetch_add(&starving.hogs, 1);
+	while (!atomic_load(&starving.end))
+		continue;
+	return arg;
+}
+
+static void start_hogs(void)
+{
+	const unsigned int mine = (unsigned int)starving.caller_cpu;
+	const struct sched_param first = {.sched_priority = 1};
+	pthread_attr_t attr;
+	cpu_set_t set;
+
+	CHECK(pthread_attr_init(&attr) == 0);
+	CHECK(pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED) == 0);
+	CHECK(pthread_attr_setschedpolicy(&attr, SCHED_FIFO) == 0);
+	CHECK(pthread_attr_setschedparam(&attr, &first) == 0);
+	for (unsigned int cpu = 0; cpu < 8; cpu++) {
+		if (cpu == mine)
+			continue;
+		as_set(CPU(cpu), &set);
+		CHECK(pthread_attr_setaffinity_np(&attr, sizeof(set), &set) == 0);
+		CHECK(pthread_create(&starving.threads[cpu], &attr, real_time_hog, NULL) == 0);
+	}
+	pthread_attr_destroy(&attr);
+	AWAIT(atomic_load(&starving.hogs) == 7);
+}
+
+static int starve(void *start, void *end, void *arg)
+{
+	(void)start, (void)end, (void)arg;
+	if (kthread_self()) {
+		atomic_fetch_add(&starving.inside, 1);
+		while (!atomic_load(&starving.go))
+			continue;
+		if (sched_getcpu() == starving.caller_cpu)
+			atomic_fetch_add(&starving.visits, 1);
+	} else if (!atomic_load(&starving.go)) {
+		AWAIT(atomic_load(&starving.inside) == starving.expected);
+		starving.caller_cpu = sched_getcpu();
+		start_hogs();
+		atomic_store(&starving.go, true);
+	}
+	return 0;
+}
+
+static void the_callers_cpu_is_lent(void)
+{
+	DEFINE_KTASK_CTL(ctl, starve, NULL, 1);
+
+	start_library(0, true, false);
+	node_count = count_nodes();
+	starving.expected = helpers_expected();
+	CHECK0(ktask_run(NULL, starving.expected + 1, &ctl));
+	atomic_store(&starving.end, true);
+	CHECK(atomic_load(&starving.visits) > 0);
+	for (unsigned int cpu = 0; cpu < 8; cpu++) {
+		if (starving.threads[cpu])
+			pthread_join(starving.threads[cpu], NULL);
+	}
+	/* and they go home again */
+	CHECK0(kthread_rescan());
+	for (unsigned int cpu = 0; cpu < 8; cpu++) {
+		char name[16];
+		pid_t tid;
+
+		snprintf(name, sizeof(name), "ktask/%u", cpu);
+		tid = task_named(name);
+		if (tid > 0)
+			AWAIT(task_cpus(tid) == CPU(cpu));
+	}
+	CHECK0(kthread_fini());
+}
+
 const struct vm_case cases_ktask[] = {
-    {"memory", memory_is_where_its_helpers_are, NULL}, {"storm", a_storm_during_jobs, NULL},
-    {"come", cpus_that_come_are_used, NULL},           {"cpu-max", cpu_max_is_a_limit, NULL},
-    {"busy", nobody_starves_on_busy_cpus, NULL},       {NULL, NULL, NULL},
+    {"memory", memory_is_where_its_helpers_are, NULL},
+    {"storm", a_storm_during_jobs, NULL},
+    {"come", cpus_that_come_are_used, NULL},
+    {"cpu-max", cpu_max_is_a_limit, NULL},
+    {"busy", nobody_starves_on_busy_cpus, NULL},
+    {"starved", the_callers_cpu_is_lent, NULL},
+    {NULL, NULL, NULL},
 };
 
 /* For a larger guest. */

@@ -119,8 +119,36 @@ static void run_numa__helpers_steal_from_other_nodes(void **state)
 
 struct crowd {
 	struct team team;
+	pid_t caller;
 	unsigned int wait_for; /* the most that there can be */
+	bool looked;
 };
+
+static bool in_team(struct team *team, pid_t tid)
+{
+	bool is_in = false;
+
+	pthread_mutex_lock(&team->lock);
+	for (size_t i = 0; i < team->count; i++)
+		is_in |= team->tids[i] == tid;
+	pthread_mutex_unlock(&team->lock);
+	return is_in;
+}
+
+/* Every helper that there is has come, or sleeps: nobody else is on his way. */
+static void await_the_rest(struct crowd *crowd)
+{
+	for (int cpu = 0; cpu < 8; cpu++) {
+		char name[16];
+		pid_t tid;
+
+		snprintf(name, sizeof(name), "ktask/%d", cpu);
+		tid = sim_task(name);
+		if (tid)
+			AWAIT(in_team(&crowd->team, tid) || task_asleep(tid));
+	}
+	crowd->looked = true;
+}
 
 static int gather(void *start, void *end, void *arg)
 {
@@ -128,6 +156,8 @@ static int gather(void *start, void *end, void *arg)
 
 	team_enter(&crowd->team);
 	AWAIT(team_count(&crowd->team) >= crowd->wait_for);
+	if (gettid() == crowd->caller && !crowd->looked)
+		await_the_rest(crowd); /* helpers are called before the caller's first chunk */
 	team_leave(&crowd->team);
 	return 0;
 }
@@ -135,7 +165,7 @@ static int gather(void *start, void *end, void *arg)
 /* Exactly so many threads: they are all waited for, and no other one comes. */
 static void assert_threads(unsigned int threads)
 {
-	struct crowd crowd = {TEAM_INIT, threads};
+	struct crowd crowd = {TEAM_INIT, gettid(), threads, false};
 	DEFINE_KTASK_CTL(ctl, gather, &crowd, 1);
 
 	assert_int_equal(ktask_run(NULL, 1000, &ctl), 0);
@@ -269,29 +299,51 @@ static void assert_covered(void)
 		assert_int_equal(atomic_load(&m.seen[i]), 1);
 }
 
-/* All are there; CPUs 4-7 go, in the midst of the chunks; those of them begin no other chunk. */
+/* It sleeps for good, and not for a moment on a lock; or it has begun what it should not. */
+static void await_out_of_job(pid_t tid)
+{
+	long long before = -1;
+
+	for (int calm = 0; calm < 3 && !atomic_load(&m.gone_on);) {
+		long long now;
+
+		AWAIT(task_asleep(tid) || atomic_load(&m.gone_on));
+		now = task_sleeps(tid);
+		calm = now == before ? calm + 1 : 0;
+		before = now;
+		sched_yield();
+	}
+}
+
+/* All are there; CPUs 4-7 go, in the midst of the chunks; those who were at home there begin no other one. */
 static int lose_half(void *start, void *end, void *arg)
 {
-	const bool helper = kthread_self() != NULL;
 	static _Thread_local bool homeless;
+	const bool helper = kthread_self() != NULL;
 
+	if (helper && atomic_load(&m.stage) == 0) { /* the caller waits for five in a chunk */
+		const unsigned int cpus = my_cpus();
+
+		homeless = cpus >= 0x10;
+		if (homeless)
+			m.on_cpu[__builtin_ctz(cpus)] = gettid();
+	} else if (helper && homeless) {
+		atomic_fetch_add(&m.gone_on, 1);
+	}
 	team_enter(&m.team);
 	AWAIT(team_count(&m.team) >= m.wait_for);
-	if (helper && homeless)
-		atomic_fetch_add(&m.gone_on, 1);
-	if (helper && atomic_load(&m.stage) == 0) {
-		homeless = my_cpus() >= 0x10;
-		AWAIT(atomic_load(&m.stage) > 0);
-	}
-	if (gettid() == m.caller && atomic_load(&m.stage) == 0) {
+	if (helper) {
+		AWAIT(atomic_load(&m.stage) > 1);
+	} else if (atomic_load(&m.stage) == 0) {
 		sim_online(0x0f);
 		CHECK(kthread_rescan() == 0);
-		atomic_store(&m.stage, 1);
-		/* the caller's turn follows, at which it sends them away; they have to be in their chunk still */
-	} else if (helper) {
-		AWAIT(atomic_load(&m.stage) > 1);
+		atomic_store(&m.stage, 1); /* its turn follows, in which it sends them away */
 	} else if (atomic_load(&m.stage) == 1) {
 		atomic_store(&m.stage, 2);
+		for (int cpu = 4; cpu < 8; cpu++) {
+			if (m.on_cpu[cpu])
+				await_out_of_job(m.on_cpu[cpu]);
+		}
 	}
 	cover(NUMBER(start), NUMBER(end));
 	team_leave(&m.team);
@@ -306,6 +358,8 @@ static void hotplug__cpus_go_and_lose_no_chunk(void **state)
 	moving_begin(5);
 	assert_int_equal(ktask_run(NULL, sizeof(m.seen), &ctl), 0);
 	assert_covered();
+	assert_true(m.on_cpu[4] || m.on_cpu[5]);
+	assert_true(m.on_cpu[6] || m.on_cpu[7]);
 	assert_int_equal(atomic_load(&m.gone_on), 0);
 	sim_stop();
 }

@@ -20,6 +20,7 @@ static const struct vm_suite suites[] = {
     {"places", cases_places}, {"sources", cases_sources}, {"cgroup2", cases_cgroup2}, {"cgroup1", cases_cgroup1},
     {"storm", cases_storm},   {"steps", cases_steps},     {"percpu", cases_percpu},   {"figures", cases_figures},
     {"boot", cases_boot},     {"plug", cases_plug},       {"ktask", cases_ktask},     {"spread", cases_spread},
+    {"worker", cases_worker},
 };
 
 void vm_fail(const char *file, int line, const char *format, ...)

@@ -307,3 +307,22 @@ void machine_reset(void)
 	cpu_on(cpu);
 	remove_groups(cgroup_path("", ""));
 }
+
+/* ---- a CPU's threads on the move -------------------------------------------------------------------------------- */
+
+static atomic_uint sequence[ALL_CPUS];
+
+void kernel_moves(unsigned int cpu)
+{
+	atomic_fetch_add(&sequence[cpu], 1);
+}
+
+unsigned int kernel_moved(unsigned int cpu)
+{
+	return atomic_load(&sequence[cpu]);
+}
+
+bool strays(unsigned int cpu, unsigned int before, unsigned int seen)
+{
+	return seen != cpu && !(before & 1) && kernel_moved(cpu) == before;
+}

@@ -10,24 +10,6 @@
 #define PIECE 8u
 #define MOVING "1-7" /* the CPUs that go and come */
 
-/*
- * Odd while the kernel may move a thread of this CPU without anybody's fault: in our own write that takes it away; and,
- * where it is back before the library has looked, until the mask is right again, because a thread that was moved may be
- * at home by chance meanwhile. A cooperative transition leaves it alone.
- */
-static atomic_uint sequence[ALL_CPUS];
-
-static void kernel_moves(unsigned int cpu)
-{
-	atomic_fetch_add(&sequence[cpu], 1);
-}
-
-/* Seen elsewhere than on its CPU, though nobody has taken that away since `before`. */
-static bool strays(unsigned int cpu, unsigned int before, unsigned int seen)
-{
-	return seen != cpu && !(before & 1) && atomic_load(&sequence[cpu]) == before;
-}
-
 /* ---- the work --------------------------------------------------------------------------------------------------- */
 
 /* What was enqueued, processed, handed over: how many, and their sum. */
@@ -70,7 +52,7 @@ static bool should_run(unsigned int cpu, void *arg)
 	bool any;
 
 	(void)arg;
-	queue->before = atomic_load(&sequence[cpu]);
+	queue->before = kernel_moved(cpu);
 	pthread_mutex_lock(&queue->lock);
 	any = queue->count > 0;
 	pthread_mutex_unlock(&queue->lock);
@@ -364,7 +346,7 @@ static int look(void *data)
 	struct looker *looker = data;
 
 	for (;;) {
-		const unsigned int before = atomic_load(&sequence[looker->cpu]);
+		const unsigned int before = kernel_moved(looker->cpu);
 		const bool stop = kthread_bound_should_stop();
 		const unsigned int seen = (unsigned int)sched_getcpu();
 

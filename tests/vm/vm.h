@@ -55,7 +55,8 @@ struct vm_suite {
 };
 
 extern const struct vm_case cases_places[], cases_sources[], cases_cgroup2[], cases_cgroup1[], cases_storm[],
-    cases_steps[], cases_percpu[], cases_figures[], cases_boot[], cases_plug[], cases_ktask[], cases_spread[];
+    cases_steps[], cases_percpu[], cases_figures[], cases_boot[], cases_plug[], cases_ktask[], cases_spread[],
+    cases_worker[];
 
 /* From any thread: says it, and ends the case. */
 _Noreturn void vm_fail(const char *file, int line, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -130,6 +131,16 @@ cpus_t cgroup_effective(const char *group);
 /* Every CPU online, every cgroup gone. */
 void machine_reset(void);
 void everything_on(void);
+
+/*
+ * A number for each CPU: odd while the kernel may move a thread of this CPU without anybody's fault: in our own write that
+ * takes it away; and, where it is back before the library has looked, until the mask is right again, because a thread that
+ * was moved may be at home by chance meanwhile. A cooperative transition leaves it alone.
+ */
+void kernel_moves(unsigned int cpu); /* at the beginning, and at the end */
+unsigned int kernel_moved(unsigned int cpu);
+/* Seen elsewhere than on its CPU, though nobody has taken that away since `before`. */
+bool strays(unsigned int cpu, unsigned int before, unsigned int seen);
 
 /* ---- the crew (crew.c) ------------------------------------------------------------------------------------------ */
 

@@ -7,6 +7,7 @@
 #include <kthread/completion.h>
 
 #include "base/futex.h"
+#include "base/spin.h"
 
 #define SLEEPER 1u
 #define ONE 2u
@@ -76,8 +77,14 @@ static int wait_until(struct kthread_completion *done, uint64_t deadline)
 	return 0;
 }
 
+/* What is awaited without a limit is often about to be done: a flush of few works, by a worker that is awake. */
 int kthread_wait_for_completion(struct kthread_completion *done)
 {
+	for (unsigned int turn = 0; turn < KT_SPIN_PAUSES + KT_SPIN_YIELDS; turn++) {
+		if (atomic_load_explicit(word_of(done), memory_order_relaxed) & ALL)
+			break;
+		kt_spin(turn);
+	}
 	return wait_until(done, KT_NEVER);
 }
 

@@ -110,7 +110,9 @@ struct kthread_work *kt_worker_next(struct kthread_worker *w)
 		kt_worker_gather(w);
 	work = first(w);
 	w->current = work;
-	if (work) {
+	if (!work) {
+		atomic_store_explicit(&w->beckoned, false, memory_order_relaxed);
+	} else {
 		kt_worker_unlink(work);
 		/* From here on it may be queued again. acq_rel: what anybody did before he queued it, or was told that it is
 		 * pending, is seen by the function; pairs with claim(). */

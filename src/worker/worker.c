@@ -32,6 +32,8 @@ bool kt_worker_owes_wake(struct kthread_worker *w)
 {
 	if (w->asleep)
 		w->wakes_owed++;
+	else
+		atomic_store_explicit(&w->beckoned, true, memory_order_relaxed);
 	return w->asleep;
 }
 
@@ -92,7 +94,8 @@ static void idle(struct kthread_worker *w)
 	bool more_to_sort;
 
 	for (unsigned int turn = 0; turn < KT_SPIN_PAUSES + KT_SPIN_YIELDS; turn++) {
-		if (atomic_load_explicit(&w->inbox, memory_order_relaxed))
+		if (atomic_load_explicit(&w->inbox, memory_order_relaxed) ||
+		    atomic_load_explicit(&w->beckoned, memory_order_relaxed))
 			break;
 		kt_spin(turn);
 	}
@@ -289,6 +292,7 @@ static struct kthread_worker *prepare(unsigned int flags)
 	w->closed = false;
 	w->wake_at = KT_NEVER;
 	w->list.next = w->list.prev = &w->list;
+	atomic_store_explicit(&w->beckoned, false, memory_order_relaxed);
 	w->current = NULL;
 	w->last = (struct kthread_work){.fn = NULL};
 	w->thread = NULL;

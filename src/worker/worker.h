@@ -40,6 +40,7 @@ struct kthread_worker {
 	/* Under the lock: */
 	unsigned int wakes_owed;
 	bool asleep;                  /* or about to be: new works in the list have to wake it */
+	atomic_bool beckoned;         /* awake, and something came into the list: it looks at this without the lock */
 	bool closed;                  /* INBOX_CLOSED: stays so */
 	uint64_t wake_at;             /* while asleep */
 	struct kthread_work list;     /* a ring: its next is the first, its prev the last */

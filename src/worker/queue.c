@@ -291,10 +291,11 @@ enum place {
 };
 
 /*
- * Lock the worker of a work, and say where the work is. NULL: it has none (NOWHERE or FOREIGN). A work on its way is
- * waited for: whoever claimed it takes a few instructions, if it is not preempted there.
+ * Lock the worker of a work, and say where the work is; due: if its time has come it is LISTED, else it may be DELAYED
+ * still. NULL: it has no worker (NOWHERE or FOREIGN). A work on its way is waited for: whoever claimed it takes a few
+ * instructions, if it is not preempted there.
  */
-static struct kthread_worker *lock_owner(struct kthread_work *work, enum place *place)
+static struct kthread_worker *lock_owner(struct kthread_work *work, bool due, enum place *place)
 {
 	for (unsigned int turn = 0;; turn++) {
 		unsigned int state = atomic_load_explicit(kt_work_state(work), memory_order_acquire);
@@ -311,7 +312,9 @@ static struct kthread_worker *lock_owner(struct kthread_work *work, enum place *
 		if (w) {
 			kt_worker_lock(w);
 			if (atomic_load_explicit(owner_of(work), memory_order_relaxed) == w) {
-				kt_worker_gather(w);
+				gather_inbox(w);
+				if (due)
+					gather_due(w);
 				state = atomic_load_explicit(kt_work_state(work), memory_order_acquire);
 				*place = state & WORK_DELAYED      ? DELAYED
 				         : !(state & WORK_PENDING) ? (w->current == work ? RUNNING : NOWHERE)
@@ -414,7 +417,7 @@ bool kthread_mod_delayed_work(struct kthread_worker *w, struct kthread_delayed_w
 		}
 		if (atomic_load_explicit(kt_work_state(work), memory_order_acquire) >= WORK_CANCELLER)
 			return true;
-		owner = lock_owner(work, &place);
+		owner = lock_owner(work, false, &place);
 		if (place == LISTED || place == DELAYED)
 			break;
 		if (place == FOREIGN)
@@ -447,12 +450,38 @@ void kthread_flush_work(struct kthread_work *work)
 	struct kthread_worker *w;
 	enum place place;
 
-	if (!work || !(w = lock_owner(work, &place)))
+	if (!work || !(w = lock_owner(work, true, &place)))
 		return;
 	if (inside(w) || place == NOWHERE || place == DELAYED)
 		kt_worker_unlock(w);
 	else
 		wait_behind(w, place == LISTED ? work : &w->list);
+}
+
+/*
+ * The usual cancellation, without being counted as a canceller: of a work that is pending and not running, or neither.
+ * Under the lock nobody begins to run it, and who would claim it finds it pending until it is idle. False: not so.
+ */
+static bool cancel_at_once(struct kthread_work *work, bool *was_pending)
+{
+	enum place place;
+	struct kthread_worker *w = lock_owner(work, false, &place);
+
+	*was_pending = place == LISTED || place == DELAYED;
+	if (!w)
+		return place == NOWHERE;
+	if (w->current == work) {
+		kt_worker_unlock(w);
+		return false;
+	}
+	if (*was_pending) {
+		take_out(w, work, place);
+		/* release: pairs with claim() */
+		atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)(WORK_PENDING | WORK_DELAYED),
+		                          memory_order_release);
+	}
+	kt_worker_unlock(w);
+	return true;
 }
 
 bool kthread_cancel_work_sync(struct kthread_work *work)
@@ -462,15 +491,15 @@ bool kthread_cancel_work_sync(struct kthread_work *work)
 	enum place place;
 	bool was_pending = false;
 
-	if (!work)
-		return false;
+	if (!work || cancel_at_once(work, &was_pending))
+		return was_pending;
 	/* from now on nobody can claim it */
 	atomic_fetch_add_explicit(kt_work_state(work), WORK_CANCELLER, memory_order_acq_rel);
-	w = lock_owner(work, &place);
-	if (place == LISTED || place == DELAYED) {
+	w = lock_owner(work, false, &place);
+	was_pending = place == LISTED || place == DELAYED;
+	if (was_pending) {
 		take_out(w, work, place);
 		atomic_fetch_and_explicit(kt_work_state(work), ~pending, memory_order_relaxed);
-		was_pending = true;
 	} else if (place == FOREIGN) {
 		was_pending = atomic_fetch_and_explicit(kt_work_state(work), ~pending, memory_order_relaxed) & pending;
 	}

@@ -46,6 +46,11 @@ static int polling(void *data)
 	return 0;
 }
 
+static void nothing(struct kthread_work *work)
+{
+	(void)work;
+}
+
 static int waiting_parkable(void *data)
 {
 	atomic_store((atomic_ulong *)data, 1);
@@ -161,6 +166,40 @@ static void in_place(const void *arg, double *values)
 	bench_unpin();
 	values[0] = (double)parking / (double)(turns * IDLE_THREADS);
 	values[1] = (double)(parking + unparking) / (double)(turns * IDLE_THREADS);
+}
+
+/* The same of workers, which wait so. A work that has run says that its thread has begun. */
+static void idle_workers(const void *arg, double *values)
+{
+	const struct setting *setting = arg;
+	struct kthread_worker *workers[IDLE_THREADS];
+	const unsigned int turns = bench_count(40, 2);
+	uint64_t parking = 0;
+
+	bench_pin(bench_cpu(setting->controller));
+	for (unsigned int i = 0; i < IDLE_THREADS; i++) {
+		struct kthread_work first = KTHREAD_WORK_INIT(nothing);
+
+		workers[i] = kthread_run_worker_on_cpu((unsigned int)bench_cpu(setting->thread), 0, "bench/%u");
+		BENCH_CHECK(workers[i] && kthread_queue_work(workers[i], &first));
+		kthread_flush_work(&first);
+	}
+	for (unsigned int turn = 0; turn < turns; turn++) {
+		uint64_t begin;
+
+		for (unsigned int i = 0; i < IDLE_THREADS; i++)
+			settle(kthread_worker_thread(workers[i]));
+		begin = bench_now();
+		for (unsigned int i = 0; i < IDLE_THREADS; i++)
+			BENCH_CHECK(kthread_park(kthread_worker_thread(workers[i])) == 0);
+		parking += bench_now() - begin;
+		for (unsigned int i = 0; i < IDLE_THREADS; i++)
+			kthread_unpark(kthread_worker_thread(workers[i]));
+	}
+	for (unsigned int i = 0; i < IDLE_THREADS; i++)
+		kthread_destroy_worker(workers[i]);
+	bench_unpin();
+	values[0] = (double)parking / (double)(turns * IDLE_THREADS);
 }
 
 /* ---- mutex and conditions ----------------------------------------------------------------------------------------- */
@@ -360,12 +399,14 @@ static void one_cpu(void)
 	    {"kthread_wait loop", ours, &same},
 	    {"futex ping-pong", ping_pong, &same},
 	    {"kthread_wait_parkable", in_place, &same},
+	    {"idle kthread_worker", idle_workers, &same},
 	};
 
 	bench_rounds(variants, sizeof(variants) / sizeof(variants[0]));
 	bench_figure("P2a", "park+unpark, same CPU", 1, 0, 0, 0.6, "ns");
 	bench_figure("P2a-floor", "park+unpark, same CPU", 1, 2, 0, BENCH_NO_TARGET, "ns");
 	bench_figure("P2c", "park in place of an idle one", 3, 2, 0, 0.02, "ns");
+	bench_figure("P2c", "park in place of an idle one", 4, 2, 0, 0.02, "ns");
 	bench_figure("P2c-unpark", "park in place, and unpark", 3, 2, 1, BENCH_NO_TARGET, "ns");
 }
 

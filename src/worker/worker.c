@@ -26,6 +26,9 @@ static struct workers unused = LIST_HEAD_INITIALIZER(unused);
 /* Sorted ahead between two looks at the inbox: some microseconds. */
 #define SORT_AHEAD 64u
 
+/* About what a sleep and a wake cost on two CPUs. */
+#define BRIEFLY_NS (KT_NS_PER_MS / 20)
+
 /* ---- waking ----------------------------------------------------------------------------------------------------- */
 
 bool kt_worker_owes_wake(struct kthread_worker *w)
@@ -88,12 +91,17 @@ static bool fall_asleep(struct kthread_worker *w)
 	return true;
 }
 
-/* Nothing to do: a little longer, because a work often has a successor; then until somebody wakes it. */
+/*
+ * Nothing to do: a little longer, because a work often has a successor; then until somebody wakes it. Yields only if the
+ * last sleep was not worth it: the scheduler takes them for a renunciation, and then the next wake does not preempt.
+ */
 static void idle(struct kthread_worker *w)
 {
+	const unsigned int turns = KT_SPIN_PAUSES + (w->slept_briefly ? KT_SPIN_YIELDS : 0);
 	bool more_to_sort;
+	uint64_t begin;
 
-	for (unsigned int turn = 0; turn < KT_SPIN_PAUSES + KT_SPIN_YIELDS; turn++) {
+	for (unsigned int turn = 0; turn < turns; turn++) {
 		if (atomic_load_explicit(&w->inbox, memory_order_relaxed) ||
 		    atomic_load_explicit(&w->beckoned, memory_order_relaxed))
 			break;
@@ -106,8 +114,10 @@ static void idle(struct kthread_worker *w)
 		return;
 	}
 	kt_worker_unlock(w);
+	begin = kt_now();
 	/* A per-CPU one is not parked in its sleep: what has just been queued is to run before. */
 	kt_thread_wait(w->wake_at, !(w->flags & KTHREAD_WORKER_PER_CPU));
+	w->slept_briefly = kt_now() - begin < BRIEFLY_NS;
 	kt_worker_lock(w);
 	awake(w);
 	kt_worker_unlock(w);
@@ -291,6 +301,7 @@ static struct kthread_worker *prepare(unsigned int flags)
 	w->asleep = true;
 	w->closed = false;
 	w->wake_at = KT_NEVER;
+	w->slept_briefly = false;
 	w->list.next = w->list.prev = &w->list;
 	atomic_store_explicit(&w->beckoned, false, memory_order_relaxed);
 	w->current = NULL;

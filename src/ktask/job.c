@@ -147,6 +147,12 @@ static size_t end_of_chunk(struct kt_share *share, const struct kt_piece *piece,
 	return kt_plan_end(piece->base, size, from, want, min_chunk);
 }
 
+/* Where no iterator says otherwise; not as an address, which NULL is not. */
+static void *position(const struct ktask_node *piece, size_t offset)
+{
+	return (void *)((uintptr_t)piece->start + offset);
+}
+
 static bool take_range(struct kt_share *share, struct kt_piece *piece)
 {
 	size_t from = atomic_load_explicit(&piece->taken, memory_order_relaxed), to;
@@ -160,8 +166,8 @@ static bool take_range(struct kt_share *share, struct kt_piece *piece)
 	                                                memory_order_relaxed));
 	share->from = from;
 	share->to = to;
-	share->start = (char *)piece->given.start + from;
-	share->end = (char *)piece->given.start + to;
+	share->start = position(&piece->given, from);
+	share->end = position(&piece->given, to);
 	return true;
 }
 
@@ -423,7 +429,7 @@ static void undo(struct kt_job *job)
 			start = failure->end;
 		}
 		if (taken > from)
-			job->ctl.undo(start, job->ctl.iter ? piece->position : (char *)piece->given.start + taken,
+			job->ctl.undo(start, job->ctl.iter ? piece->position : position(&piece->given, taken),
 			              job->ctl.arg);
 	}
 }
@@ -484,6 +490,11 @@ static void set_up(struct kt_job *job, const struct ktask_ctl *ctl, const struct
 	job->tried = job->tried_hot = 0;
 }
 
+static void *end_of(const struct ktask_ctl *ctl, const struct ktask_node *piece)
+{
+	return ctl->iter ? ctl->iter(piece->start, piece->size) : position(piece, piece->size);
+}
+
 /* In the caller alone, each piece at once: nobody else could help, or there is no memory for it. */
 static int run_alone(const struct ktask_ctl *ctl, const struct ktask_node *nodes, size_t nr, size_t units)
 {
@@ -495,9 +506,7 @@ static int run_alone(const struct ktask_ctl *ctl, const struct ktask_node *nodes
 
 		if (piece->size == 0)
 			continue;
-		error = ctl->fn(piece->start,
-		                ctl->iter ? ctl->iter(piece->start, piece->size) : (char *)piece->start + piece->size,
-		                ctl->arg);
+		error = ctl->fn(piece->start, end_of(ctl, piece), ctl->arg);
 		if (error)
 			break;
 		done += piece->size;
@@ -506,10 +515,7 @@ static int run_alone(const struct ktask_ctl *ctl, const struct ktask_node *nodes
 	}
 	for (size_t i = 0; error && ctl->undo && i < failed; i++) {
 		if (nodes[i].size)
-			ctl->undo(nodes[i].start,
-			          ctl->iter ? ctl->iter(nodes[i].start, nodes[i].size)
-			                    : (char *)nodes[i].start + nodes[i].size,
-			          ctl->arg);
+			ctl->undo(nodes[i].start, end_of(ctl, &nodes[i]), ctl->arg);
 	}
 	return error;
 }

@@ -8,7 +8,7 @@
  *
  *   ABSENT   no thread
  *   ASLEEP   in, or on its way into, kthread_wait(): to be woken after an offer
- *   HOT      looks at the word for a while: just store the offer
+ *   HOT      looks at the word for a while, or has been woken to do so: just store the offer
  *   CLAIMED  by a recruiter, who is about to offer a job
  *   OFFERED  the caller of the job may still take it back
  *   BUSY     in the job, which does not end before it has left. LENDING: its caller is about to lend it something.
@@ -17,7 +17,7 @@
  *
  * Who makes which change:  ABSENT, ASLEEP, HOT -> CLAIMED -> OFFERED  a recruiter, under the pool's lock
  *                          OFFERED -> BUSY (-> LEAVING) -> HOT -> ASLEEP  the helper
- *                          OFFERED -> what it was before               the job's caller
+ *                          OFFERED -> HOT                              the job's caller
  *                          BUSY -> LENDING -> LENT, MOVED              the job's caller; the helper waits out LENDING
  *
  * Helpers take no lock: one that is starved at its low priority must not hold up anybody else.
@@ -140,7 +140,6 @@ struct kt_failure {
 struct kt_recruit {
 	struct kt_helper *helper;
 	unsigned int state; /* as it was offered */
-	bool asleep;        /* was */
 };
 
 #define JOB_WAITED 0x80000000u /* in `active`: the caller sleeps on it */

@@ -370,12 +370,12 @@ static bool offer(struct kt_job *job, struct kt_helper *helper)
 		at = job->crew_count++;
 	helper->crew_at = at;
 	recruit = &job->crew[at];
-	*recruit = (struct kt_recruit){helper, claimed - H_CLAIMED + H_OFFERED, kt_helper_kind(state) != H_HOT};
+	*recruit = (struct kt_recruit){helper, claimed - H_CLAIMED + H_OFFERED};
 	helper->job = job;
 	atomic_store_explicit(&helper->ousted, false, memory_order_relaxed);
 	atomic_fetch_add_explicit(&job->active, 1, memory_order_relaxed);
 	atomic_store_explicit(&helper->state, recruit->state, memory_order_release);
-	if (recruit->asleep)
+	if (kt_helper_kind(state) != H_HOT)
 		kthread_wake(helper->thread);
 	return true;
 }
@@ -427,13 +427,13 @@ bool kt_pool_recruit(struct kt_job *job, size_t want, bool hot_only)
 	return true;
 }
 
+/* Who was woken for it looks for something else before it sleeps again: jobs may come often. */
 void kt_pool_revoke(struct kt_job *job)
 {
 	for (size_t i = 0; i < job->crew_count; i++) {
 		const struct kt_recruit *recruit = &job->crew[i];
-		const unsigned int rest = recruit->state - H_OFFERED;
 
-		if (kt_helper_change(recruit->helper, recruit->state, rest + (recruit->asleep ? H_ASLEEP : H_HOT))) {
+		if (kt_helper_change(recruit->helper, recruit->state, recruit->state - H_OFFERED + H_HOT)) {
 			atomic_fetch_sub_explicit(&job->active, 1, memory_order_relaxed);
 			kt_helper_is_free();
 		}

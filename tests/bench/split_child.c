@@ -128,7 +128,10 @@ static struct split_answer measure(const struct split_request *request)
 
 	if (pages)
 		memory_begin(request->count);
-	split_run(request->variant, 1000, 10, even); /* its threads are there */
+	split_run(request->variant, 1000, 10, even); /* its threads are there, */
+	for (int i = 0; i < 30; i++)
+		split_run(request->variant, 64, 16, nothing); /* and it has seen what it does now */
+	pause_for(2000000, 1);
 	begin = now_ns();
 	cpu = cpu_seconds();
 	for (uint32_t i = 0; i < request->repeat; i++) {

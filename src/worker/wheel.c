@@ -202,31 +202,41 @@ static struct kthread_work *merge(struct kthread_work *a, struct kthread_work *b
 	return first;
 }
 
-/* A stable merge sort of the runs that are in order already: slots come in order, so it is mostly one run. */
+/* Cut the run that is in order already off a chain, and return the rest. */
+static struct kthread_work *cut_run(struct kthread_work *work)
+{
+	struct kthread_work *rest;
+
+	while (work->next && in_order(work, work->next))
+		work = work->next;
+	rest = work->next;
+	work->next = NULL;
+	return rest;
+}
+
+/* A stable merge sort of runs. */
 static struct kthread_work *sort(struct kthread_work *work)
 {
-	struct kthread_work *sorted[64] = {NULL}; /* [n]: 2^n runs */
-	struct kthread_work *all = NULL;
-	unsigned int n;
+	struct kthread_work *sorted[64]; /* [n]: 2^n runs, or NULL */
+	struct kthread_work *rest = cut_run(work);
+	unsigned int used = 0;
 
-	while (work) {
+	while (rest) {
 		struct kthread_work *run = work;
-		struct kthread_work *last = work;
+		unsigned int n;
 
-		while (last->next && in_order(last, last->next))
-			last = last->next;
-		work = last->next;
-		last->next = NULL;
-		for (n = 0; sorted[n]; n++) {
+		work = rest;
+		rest = cut_run(work);
+		for (n = 0; n < used && sorted[n]; n++) {
 			run = merge(sorted[n], run);
 			sorted[n] = NULL;
 		}
 		sorted[n] = run;
+		used = n < used ? used : n + 1;
 	}
-	for (n = 0; n < 64; n++)
-		if (sorted[n])
-			all = merge(sorted[n], all);
-	return all;
+	for (unsigned int n = 0; n < used; n++)
+		work = merge(sorted[n], work);
+	return work;
 }
 
 struct chain {
@@ -234,26 +244,33 @@ struct chain {
 	struct kthread_work **end;
 };
 
+/* Slots come in the order of their times, so it is enough to sort each; that is done in the cache. */
+static void append_sorted(struct chain *due, struct kthread_work *work)
+{
+	*due->end = work && work->next ? sort(work) : work;
+	while (*due->end)
+		due->end = &(*due->end)->next;
+}
+
 /* All of a slot. Their prev is theirs again. */
 static void move_slot(struct kt_wheel *wheel, unsigned int slot, struct chain *due)
 {
-	struct kthread_work *work = take_all(wheel, 0, slot);
+	struct kthread_work *const first = take_all(wheel, 0, slot);
 
-	*due->end = work;
-	while (work) {
+	for (struct kthread_work *work = first; work; work = work->next) {
 		if (work->next)
 			__builtin_prefetch(work->next->next);
 		work->prev = NULL;
 		wheel->count--;
-		due->end = &work->next;
-		work = work->next;
 	}
+	append_sorted(due, first);
 }
 
 /* Those of the slot in which `now` lies whose nanosecond has come. */
 static void move_due(struct kt_wheel *wheel, unsigned int slot, uint64_t now, struct chain *due)
 {
 	struct kthread_work *work = is_filled(wheel, 0, slot) ? wheel->slots[0][slot] : NULL;
+	struct chain here = {.first = NULL, .end = &here.first};
 
 	while (work) {
 		struct kthread_work *next = work->next;
@@ -262,11 +279,12 @@ static void move_due(struct kt_wheel *wheel, unsigned int slot, uint64_t now, st
 			take_out(wheel, work);
 			wheel->count--;
 			work->next = NULL;
-			*due->end = work;
-			due->end = &work->next;
+			*here.end = work;
+			here.end = &work->next;
 		}
 		work = next;
 	}
+	append_sorted(due, here.first);
 }
 
 struct kthread_work *kt_wheel_expire(struct kt_wheel *wheel, uint64_t now)
@@ -291,7 +309,7 @@ struct kthread_work *kt_wheel_expire(struct kt_wheel *wheel, uint64_t now)
 	if (last > wheel->at)
 		wheel->at = last;
 	move_due(wheel, wheel->at & SLOT_MASK, now, &due);
-	return sort(due.first);
+	return due.first;
 }
 
 /* ---- ahead of it ------------------------------------------------------------------------------------------------ */

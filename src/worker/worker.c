@@ -199,7 +199,8 @@ static bool turn(struct kthread_worker *w)
 	}
 	if (kt_word(&w->thread->word) & W_FREEZE) { /* only if FREEZABLE */
 		kt_worker_rest(w);
-		kthread_try_to_freeze();
+		if (kthread_try_to_freeze())
+			return true; /* stopped, perhaps */
 	}
 	work = kt_worker_next(w);
 	if (work)

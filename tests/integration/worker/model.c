@@ -38,6 +38,7 @@ struct agent {
 	struct kthread_completion go;
 	enum op op;
 	int worker, work;
+	struct kthread_worker *w;
 	bool over;
 	long answer;
 	atomic_bool done;
@@ -58,7 +59,7 @@ static atomic_uint begun[WORKERS];  /* how many have, since the worker was made 
 
 static long perform(const struct agent *agent)
 {
-	struct kthread_worker *w = workers[agent->worker];
+	struct kthread_worker *w = agent->w;
 	struct kthread_delayed_work *dwork = &items[agent->work].dwork;
 	struct kthread *k;
 	long answer;
@@ -469,6 +470,7 @@ static void act(struct agent *agent, int self, enum op op, int worker, int work)
 
 	agent->op = op;
 	agent->worker = worker;
+	agent->w = workers[worker];
 	agent->work = work;
 	note("%s %d: %s, worker %d, work %d\n", self == NOBODY ? "caller" : "work on",
 	     self == NOBODY ? (int)(agent - callers) : self, op_names[op], worker, work);

@@ -38,8 +38,8 @@ typedef void (*ktask_undo_fn)(void *start, void *end, void *arg);
 /* The position `size` units behind this one. Its calls for one piece come one after the other, in order, by whoever takes
  * a chunk of it. */
 typedef void *(*ktask_iter_fn)(void *position, size_t size);
-/* How many of all units are done. Called by the caller's thread, between its own chunks and while it waits; never with a
- * smaller number than before; with done == total at the end of a job without an error. */
+/* How many of all units are done. Called by the caller's thread, between its own chunks and while it waits; each time
+ * with a larger number than before; with done == total at the end of a job without an error. */
 typedef void (*ktask_progress_fn)(size_t done, size_t total, void *arg);
 
 #define KTASK_RETURN_SUCCESS 0

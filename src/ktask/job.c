@@ -254,11 +254,18 @@ void kt_share_abandon(struct kt_share *share)
 	fail(share, -ECANCELED);
 }
 
+/* By the caller, if there is anything new. */
 static void report_progress(struct kt_job *job)
 {
-	if (job->ctl.progress)
-		job->ctl.progress(atomic_load_explicit(&job->done, memory_order_relaxed), job->units,
-		                  job->ctl.progress_arg);
+	size_t done;
+
+	if (!job->ctl.progress)
+		return;
+	done = atomic_load_explicit(&job->done, memory_order_relaxed);
+	if (done == job->reported)
+		return;
+	job->reported = done;
+	job->ctl.progress(done, job->units, job->ctl.progress_arg);
 }
 
 static size_t helpers_worth(double ticks_left, double each)
@@ -446,6 +453,7 @@ static int finish(struct kt_share *share)
 		await_helpers(job);
 	else
 		note_lonely(share);
+	report_progress(job); /* of those who were done while nobody waited */
 	error = atomic_load_explicit(&job->error, memory_order_relaxed);
 	if (error && job->ctl.undo)
 		undo(job);
@@ -486,6 +494,7 @@ static void set_up(struct kt_job *job, const struct ktask_ctl *ctl, const struct
 	atomic_store_explicit(&job->done, 0, memory_order_relaxed);
 	atomic_store_explicit(&job->failure_count, 0, memory_order_relaxed);
 	job->crew_count = 0;
+	job->reported = 0;
 	job->news = 0;
 	job->tried = job->tried_hot = 0;
 }

@@ -156,6 +156,7 @@ struct kt_job {
 	_Atomic size_t done; /* units, for progress only */
 	atomic_size_t failure_count;
 	/* The caller's. */
+	size_t reported; /* progress */
 	size_t crew_count;
 	uint64_t news;               /* kt_pool_news() at the last attempt to recruit */
 	size_t tried, tried_hot;     /* helpers that were wanted then */

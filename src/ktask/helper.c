@@ -27,10 +27,24 @@ uint64_t kt_ticks_of(uint64_t ns)
 	return ns * atomic_load_explicit(&ticks_per_us, memory_order_relaxed) / 1000;
 }
 
+/* Both at the same moment: not with a preemption in between. */
+static bool look_at_clocks(uint64_t *ret_ticks, uint64_t *ret_ns)
+{
+	for (int i = 0; i < 5; i++) {
+		const uint64_t ns = kt_now();
+
+		*ret_ticks = kt_ticks();
+		*ret_ns = kt_now();
+		if (*ret_ns - ns < 2000)
+			return true;
+	}
+	return false;
+}
+
 void kt_helpers_begin(void)
 {
-	first_ticks = kt_ticks();
-	first_ns = kt_now();
+	if (!look_at_clocks(&first_ticks, &first_ns))
+		first_ns = 0;
 }
 
 void kt_helpers_forget(void)
@@ -58,14 +72,17 @@ void kt_helper_is_free(void)
 	atomic_fetch_add_explicit(&freed, 1, memory_order_relaxed);
 }
 
-/* As the first helper begins, some time after the pool has. */
+/* As a helper begins, some time after the pool has. */
 static void calibrate(void)
 {
-	const uint64_t ns = kt_now() - first_ns;
-	const uint64_t ticks = kt_ticks() - first_ticks;
+	uint64_t ticks, ns;
 
+	if (first_ns == 0 || !look_at_clocks(&ticks, &ns))
+		return;
+	ticks -= first_ticks;
+	ns -= first_ns;
 	if (ns >= 20000 && ticks / (ns / 1000) > 0 && ticks / (ns / 1000) < 100000)
-		atomic_store_explicit(&ticks_per_us, (unsigned int)(ticks * 1000 / ns), memory_order_relaxed);
+		atomic_store_explicit(&ticks_per_us, (unsigned int)(ticks / (ns / 1000)), memory_order_relaxed);
 }
 
 /* ---- the helper's thread ---------------------------------------------------------------------------------------- */

@@ -183,7 +183,12 @@ struct kt_share {
 
 /* Take chunks until there are none, or an error, or the helper has to go. (job.c) */
 void kt_share_work(struct kt_share *share);
-/* What has been learned about clients' functions. */
+/* (cost.c) Ticks for a unit of what this function does; negative: it has never run. */
+double kt_cost_of(ktask_fn fn);
+void kt_cost_remember(ktask_fn fn, double ticks);
+/* Its caller has done a job alone; and: has so much been done so lately that a helper should look for the next ones? */
+void kt_cost_note_alone(const struct kt_share *share);
+bool kt_cost_many_alone(double ticks_left);
 void kt_costs_forget(void);
 /* The participant's thread ends in the client's function. */
 void kt_share_abandon(struct kt_share *share);

@@ -85,6 +85,7 @@ static void free_machine(void)
 	pool.base = pool.own = NULL;
 	pool.count = 0;
 	pool.generation = 0;
+	atomic_store_explicit(&pool.alone_in, 0, memory_order_relaxed);
 }
 
 static bool make_machine(void)

@@ -83,8 +83,7 @@ struct kt_helper {
 	struct kt_job *job;     /* handed over with OFFERED */
 	struct kthread *thread; /* the pool's, under its lock */
 	unsigned int cpu;
-	size_t node;    /* index into the pool's nodes; under its lock */
-	size_t crew_at; /* where it was in the crew of its last job; under the pool's lock */
+	size_t node; /* index into the pool's nodes; under its lock */
 	/* Its own. */
 	struct kt_sched low; /* where it rests */
 	struct kt_sched now;
@@ -162,7 +161,7 @@ struct kt_job {
 	size_t tried, tried_hot;     /* helpers that were wanted then */
 	struct kt_job *next;         /* free */
 	struct kt_failure *failures; /* room for every helper and the caller */
-	struct kt_recruit crew[];    /* room for every helper */
+	struct kt_recruit crew[];    /* room for every helper; of those that have left some are still there */
 };
 
 /* A participant's part in a job. */

@@ -355,22 +355,31 @@ static unsigned int claim(struct kt_helper *helper)
 	return state;
 }
 
+/* Room for one more in the crew. It is as long as there are helpers, and some of them may be in it several times, as they
+ * left and came again: then those that are not in the job any more are forgotten. The new one is not among the others. */
+static struct kt_recruit *enlist(struct kt_job *job)
+{
+	if (job->crew_count == pool.count) {
+		job->crew_count = 0;
+		for (size_t i = 0; i < pool.count; i++) {
+			if (in_crew(&job->crew[i]))
+				job->crew[job->crew_count++] = job->crew[i];
+		}
+	}
+	return &job->crew[job->crew_count++];
+}
+
 static bool offer(struct kt_job *job, struct kt_helper *helper)
 {
 	const unsigned int state = claim(helper);
 	const unsigned int claimed = (state & ~(unsigned int)H_KIND) + H_NUMBER + H_CLAIMED;
 	struct kt_recruit *recruit;
-	size_t at = helper->crew_at;
 
 	if (kt_helper_kind(state) == H_ABSENT && !kt_helper_make(helper, pool.setsize)) {
 		atomic_store_explicit(&helper->state, claimed - H_CLAIMED, memory_order_release);
 		return false;
 	}
-	/* It may have been in this crew before. */
-	if (at >= job->crew_count || job->crew[at].helper != helper)
-		at = job->crew_count++;
-	helper->crew_at = at;
-	recruit = &job->crew[at];
+	recruit = enlist(job);
 	*recruit = (struct kt_recruit){helper, claimed - H_CLAIMED + H_OFFERED};
 	helper->job = job;
 	atomic_store_explicit(&helper->ousted, false, memory_order_relaxed);

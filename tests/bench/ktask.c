@@ -331,8 +331,6 @@ static void medium_jobs(void)
 
 /* ---- the first call ------------------------------------------------------------------------------------------------------- */
 
-static volatile uint64_t sink;
-
 static int spin_some(void *start, void *end, void *arg)
 {
 	for (size_t i = (size_t)(uintptr_t)start; i < (size_t)(uintptr_t)end; i++) {

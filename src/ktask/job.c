@@ -72,7 +72,7 @@ static size_t end_of_chunk(struct kt_share *share, const struct kt_piece *piece,
 /* Where no iterator says otherwise; not as an address, which NULL is not. */
 static void *position(const struct ktask_node *piece, size_t offset)
 {
-	return (void *)((uintptr_t)piece->start + offset);
+	return (void *)((uintptr_t)piece->start + offset); /* NOLINT(performance-no-int-to-ptr) */
 }
 
 static bool take_range(struct kt_share *share, struct kt_piece *piece)

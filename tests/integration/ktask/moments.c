@@ -72,10 +72,36 @@ static void crew__comes_and_goes(void **state)
 	sim_stop();
 }
 
+/* ---- progress ------------------------------------------------------------------------------------------------------- */
+
+static void see_progress(size_t done, size_t total, void *arg)
+{
+	size_t *last = arg;
+
+	CHECK(done >= *last && done <= total);
+	*last = done;
+}
+
+/* The last chunk may be anybody's, and end at any moment of the caller's wait, or before it. */
+static void progress__ends_at_the_total(void **state)
+{
+	sim_start(NULL);
+	for (int i = 0; i < 2000; i++) {
+		size_t last = 0;
+		DEFINE_KTASK_CTL(ctl, brief_work, NULL, 1);
+
+		ktask_ctl_set_progress(&ctl, see_progress, &last);
+		assert_int_equal(ktask_run(NULL, 5, &ctl), 0);
+		assert_int_equal(last, 5);
+	}
+	sim_stop();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(crew__comes_and_goes),
+	    cmocka_unit_test(progress__ends_at_the_total),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

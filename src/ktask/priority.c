@@ -79,7 +79,15 @@ void kt_priority_mine(struct kt_sched *ret)
 	if (ret->policy == SCHED_DEADLINE)
 		*ret = (struct kt_sched){.nice = -20};
 	ret->size = sizeof(*ret);
+	ret->flags =
+	    0; /* SCHED_FLAG_RESET_ON_FORK is about the caller's children, and not everybody may clear it again */
 	ret->runtime = ret->deadline = ret->period = 0;
+}
+
+/* SCHED_IDLE is below every nice value, and is left with the same right. */
+static int level(const struct kt_sched *sched)
+{
+	return sched->policy == SCHED_IDLE ? LOWEST + 1 : sched->nice;
 }
 
 void kt_priority_take(struct kt_helper *helper, const struct kt_job *job)
@@ -87,8 +95,11 @@ void kt_priority_take(struct kt_helper *helper, const struct kt_job *job)
 	struct kt_sched wanted = job && job->ctl.keep_pace ? job->pace : helper->low;
 
 	/* What it could not leave again it does not take. */
-	if (!helper->may_rise && wanted.nice > helper->low.nice)
+	if (!helper->may_rise && level(&wanted) > level(&helper->low)) {
+		if (wanted.policy == SCHED_IDLE)
+			wanted.policy = helper->low.policy;
 		wanted.nice = helper->low.nice;
+	}
 	if (!same(&wanted, &helper->now) && set(0, &wanted) == 0)
 		helper->now = wanted;
 }
@@ -97,7 +108,7 @@ static bool is_above(const struct kt_sched *a, const struct kt_sched *b)
 {
 	if (is_real_time(a) || is_real_time(b))
 		return is_real_time(a) && (!is_real_time(b) || a->priority > b->priority);
-	return a->nice < b->nice;
+	return level(a) < level(b);
 }
 
 static unsigned int lend_priority(struct kt_helper *helper, const struct kt_sched *mine)

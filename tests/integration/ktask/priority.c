@@ -221,6 +221,47 @@ static void give_way__without_the_right_to_rise(void **state)
 	assert_int_equal(in_child(without_rights, NULL), 0);
 }
 
+/* Callers at a policy that a helper could not leave again: it does not take it, and rests afterwards where it did before. */
+static int cannot_leave(int policy)
+{
+	const struct sched_param none = {.sched_priority = 0};
+	struct kthread_config config = sim_config();
+	struct sight before = {.stays = false}, at = {.stays = false}, lent = {.stays = false, .lingers = true};
+	struct sight after = {.stays = false};
+
+	drop_rights();
+	config.root = sim.root;
+	EXPECT(kthread_init(&config) == 0);
+	run_job(&before, true);
+	EXPECT(sched_setscheduler(0, policy, &none) == 0);
+	run_job(&at, false);
+	run_job(&lent, true);
+	run_job(&after, true);
+	for (int i = 0; i < HELPERS; i++) {
+		EXPECT(at.policy[i] != SCHED_IDLE);
+		EXPECT(after.policy[i] == SCHED_BATCH);
+	}
+	EXPECT(kthread_fini() == 0);
+	return 0;
+}
+
+static int below_all(void *arg)
+{
+	return cannot_leave(SCHED_IDLE);
+}
+
+static int reset_on_fork(void *arg)
+{
+	return cannot_leave(SCHED_OTHER | SCHED_RESET_ON_FORK);
+}
+
+static void keep_pace__what_cannot_be_left_is_not_taken(void **state)
+{
+	assert_int_equal(chmod(sim.root, 0755), 0);
+	assert_int_equal(in_child(below_all, NULL), 0);
+	assert_int_equal(in_child(reset_on_fork, NULL), 0);
+}
+
 /* A daemon that gives up its rights while helpers rest at nice 19: nothing can be lent to them any more. They go, and new
  * ones take their place, which stay where they can live. */
 static int rights_dropped(void *arg)
@@ -276,6 +317,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(give_way__without_the_right_to_rise, only_tree, remove_tree),
+	    cmocka_unit_test_setup_teardown(keep_pace__what_cannot_be_left_is_not_taken, only_tree, remove_tree),
 	    cmocka_unit_test_setup_teardown(give_way__rights_dropped_later, only_tree, remove_tree),
 	    cmocka_unit_test_setup_teardown(give_way__the_lowest_of_all, start_machine, stop_machine),
 	    cmocka_unit_test_setup_teardown(lending__one_at_a_time, start_machine, stop_machine),

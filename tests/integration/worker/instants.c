@@ -217,7 +217,7 @@ static const struct deed {
     {"queue elsewhere", do_queue_other, PLAIN, true},
     {"queue another", do_queue_second, PLAIN, true},
     {"queue delayed", do_delay, PLAIN, false},
-    {"mod", do_mod, BLIND, true},
+    {"mod", do_mod, BLIND, false}, /* it moves behind who flushes it */
     {"mod later", do_mod_late, BLIND, false},
     {"flush work", do_flush_work, PLAIN, true},
     {"flush worker", do_flush_worker, PLAIN, true},
@@ -409,9 +409,9 @@ static bool play(int first, int second, enum state state, unsigned long n)
 	}
 	if (state == CANCELLED && call_end(&s.canceller) == 0)
 		CHECK((a && !a->leaves_pending) || !b->leaves_pending);
-	if (b->fn == do_cancel_and_queue && (!a || a->leaves_pending))
+	if (b->fn == do_cancel_and_queue && (!a || a->leaves_pending) && state != CANCELLED)
 		CHECK(calls[1].answer > 0);
-	if (a && a->fn == do_cancel_and_queue && b->leaves_pending)
+	if (a && a->fn == do_cancel_and_queue && b->leaves_pending && state != CANCELLED)
 		CHECK(calls[0].answer > 0);
 	end(counted, ends);
 	return held;
@@ -438,6 +438,8 @@ static unsigned int draw(unsigned int below)
 	return (random_state >> 8) % below;
 }
 
+static uint64_t until; /* on a loaded machine, or under a sanitizer, fewer of them */
+
 static unsigned long play_pair(int first, int second, enum state state, bool all)
 {
 	unsigned long played = 0;
@@ -445,7 +447,7 @@ static unsigned long play_pair(int first, int second, enum state state, bool all
 
 	if (!allowed(first, second))
 		return 0;
-	while (play(first, second, state, n)) {
+	while (now_ns() < until && play(first, second, state, n)) {
 		played++;
 		n += all ? 1 : 1 + draw(n < 100 ? 60 : 600);
 	}
@@ -477,6 +479,7 @@ static int deed_of(intptr_t (*fn)(void *unused))
 static void cancel__then_queue_is_not_refused_for_nothing(void **state)
 {
 	install();
+	until = now_ns() + 15000 * MS;
 	assert_true(play_pair(deed_of(do_queue), deed_of(do_flush_worker), CANCELLED, true) > 0);
 	signal(SIGABRT, SIG_DFL);
 }
@@ -485,6 +488,7 @@ static void cancel__then_queue_is_not_refused_for_nothing(void **state)
 static void mod__queues_it_where_it_is_told_to(void **state)
 {
 	install();
+	until = now_ns() + 15000 * MS;
 	assert_true(play_pair(deed_of(do_mod), deed_of(do_flush_worker), PENDING, true) > 0);
 	signal(SIGABRT, SIG_DFL);
 }
@@ -493,11 +497,9 @@ static void pairs(bool worker)
 {
 	const char *given = getenv("KTHREAD_INSTANTS");
 	const bool all = given && strcmp(given, "all") == 0;
-	const uint64_t until = now_ns() + 4000 * MS;
 	unsigned long played = 0;
-	bool over = false;
-
 	install();
+	until = all ? UINT64_MAX : now_ns() + 4000 * MS;
 	random_state = given && !all ? (unsigned int)strtoul(given, NULL, 10) : (unsigned int)now_ns();
 	print_message("seed %u\n", random_state);
 	if (all) {
@@ -506,10 +508,8 @@ static void pairs(bool worker)
 				for (enum state state = 0; state < STATES; state++)
 					played += play_pair(first, second, state, true);
 	}
-	for (int i = 0; !all && (i < 10 || !over); i++) {
+	while (now_ns() < until && !all)
 		played += play_pair(worker ? -1 : (int)draw(DEEDS), (int)draw(DEEDS), (enum state)draw(STATES), false);
-		over = now_ns() > until;
-	}
 	print_message("%lu instants\n", played);
 	signal(SIGABRT, SIG_DFL);
 }

@@ -157,6 +157,8 @@ static void *wheel_start(unsigned int count)
 	struct wheel *wheel = allocate(sizeof(*wheel) + count * sizeof(wheel->works[0]));
 
 	kt_wheel_init(&wheel->wheel);
+	for (unsigned int i = 0; i < count; i++)
+		kthread_init_delayed_work(&wheel->works[i], NULL); /* touched, as those of the others */
 	return wheel;
 }
 

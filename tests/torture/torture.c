@@ -15,7 +15,8 @@
  * and is not. The run fails, too, if an operation was never granted: then it tested nothing. "created" must equal
  * "ended". The threads themselves check that none of them runs user code while it is parked ("ran while parked"), or
  * frozen and not stopped ("ran while frozen"; who froze them looks at each, too), and that none is called again after it
- * has ended. The last line is PASS or FAIL; the exit status is 0 or 1.
+ * has ended. Works: accepted = ran + cancelled, and none overlaps another of its worker ("works overlapped"). The last line
+ * is PASS or FAIL; the exit status is 0 or 1.
  *
  * A watchdog looks once a second whether each controller's operation has come to an end. One that takes longer than 60 s
  * is a hang: its name, its thread's name and that thread's word (src/thread/word.h) are printed, and the program aborts.
@@ -63,13 +64,21 @@ enum op {
 	RESCAN,
 	FREEZE,
 	THAW,
+	WORKER,
+	QUEUE,
+	DELAY,
+	MOD,
+	FLUSH,
+	CANCEL,
+	DESTROY,
 	OPS
 };
 
 static const char *const op_names[OPS] = {"create",      "wake",     "park",   "unpark",    "stop",      "put",
                                           "second stop", "event fd", "bind",   "bind mask", "preferred", "reset",
                                           "per-CPU",     "get mask", "info",   "for each",  "adopt",     "housekeeping",
-                                          "hotplug",     "rescan",   "freeze", "thaw"};
+                                          "hotplug",     "rescan",   "freeze", "thaw",      "worker",    "queue",
+                                          "delay",       "mod",      "flush",  "cancel",    "destroy"};
 
 static atomic_ulong attempts[OPS];
 static atomic_ulong granted[OPS];
@@ -524,6 +533,155 @@ static void change_housekeeping(struct controller *c)
 	book(HOUSEKEEPING, answer, -EINVAL, -EINVAL); /* none of them is usable at the moment */
 }
 
+/* ---- workers ------------------------------------------------------------------------------------------------------ */
+
+enum desk_kind { PLAIN, FREEZABLE, BOUND, PER_CPU_DESK, DESKS };
+#define ITEMS 8
+
+/* A worker and its works. Destroyed, and made anew, under the lock for writing. */
+static struct desk {
+	pthread_rwlock_t lock;
+	struct kthread_worker *w;
+	atomic_bool busy;
+	struct item {
+		struct kthread_delayed_work dwork;
+		struct desk *desk;
+		atomic_bool busy;
+		atomic_ulong accepted, ran, cancelled;
+	} items[ITEMS];
+} desks[DESKS];
+static atomic_ulong overlapped;
+
+static void item_fn(struct kthread_work *work)
+{
+	struct item *item = (struct item *)work;
+
+	if (atomic_exchange(&item->busy, true) || atomic_exchange(&item->desk->busy, true))
+		atomic_fetch_add(&overlapped, 1);
+	if (atomic_fetch_add(&item->ran, 1) % 16 == 0)
+		sched_yield();
+	atomic_store(&item->desk->busy, false);
+	atomic_store(&item->busy, false);
+}
+
+static void desks_make(void)
+{
+	for (int i = 0; i < DESKS; i++) {
+		pthread_rwlock_init(&desks[i].lock, NULL);
+		for (int j = 0; j < ITEMS; j++) {
+			desks[i].items[j].desk = &desks[i];
+			kthread_init_delayed_work(&desks[i].items[j].dwork, item_fn);
+		}
+	}
+}
+
+static void cancel_item(struct item *item)
+{
+	const bool was_pending = kthread_cancel_delayed_work_sync(&item->dwork);
+
+	if (was_pending)
+		atomic_fetch_add(&item->cancelled, 1);
+	book(CANCEL, was_pending ? 0 : -EALREADY, -EALREADY, -EALREADY);
+}
+
+/* Delayed works would be given up: they are cancelled before, or due. */
+static void renew_worker(struct controller *c, struct desk *desk)
+{
+	const enum desk_kind kind = (enum desk_kind)(desk - desks);
+
+	pthread_rwlock_wrlock(&desk->lock);
+	if (desk->w) {
+		begin(c, DESTROY, NULL);
+		for (int i = 0; i < ITEMS; i++) {
+			if (draw(c, 2) || atomic_load(&desk->items[i].accepted) % 2)
+				cancel_item(&desk->items[i]);
+		}
+		for (int i = 0; i < ITEMS; i++) { /* those that are left: at once */
+			if (!kthread_mod_delayed_work(desk->w, &desk->items[i].dwork, 0))
+				atomic_fetch_add(&desk->items[i].accepted, 1);
+		}
+		kthread_destroy_worker(desk->w);
+		book(DESTROY, 0, 0, 0);
+		desk->w = NULL;
+	} else {
+		begin(c, WORKER, NULL);
+		desk->w = kind == PLAIN ? kthread_run_worker(0, "desk")
+		          : kind == FREEZABLE
+		              ? kthread_create_worker(KTHREAD_WORKER_FREEZABLE, "desk")
+		              : kthread_run_worker_on_cpu(draw(c, real ? 1 : 8),
+		                                          kind == BOUND ? 0 : KTHREAD_WORKER_PER_CPU, "desk/%u");
+		book(WORKER, desk->w ? 0 : -errno, -EAGAIN, -EAGAIN);
+	}
+	finish(c);
+	pthread_rwlock_unlock(&desk->lock);
+}
+
+static void use_worker(struct controller *c)
+{
+	struct desk *desk = &desks[draw(c, DESKS)];
+	struct item *item = &desk->items[draw(c, ITEMS)];
+	const enum op op = (enum op)(QUEUE + draw(c, 5));
+	bool queued = false;
+
+	pthread_rwlock_rdlock(&desk->lock);
+	if (!desk->w || draw(c, 64) == 0) {
+		pthread_rwlock_unlock(&desk->lock);
+		renew_worker(c, desk);
+		return;
+	}
+	begin(c, op, NULL);
+	switch (op) {
+	case QUEUE:
+		queued = kthread_queue_work(desk->w, &item->dwork.work);
+		break;
+	case DELAY:
+		queued = kthread_queue_delayed_work(desk->w, &item->dwork, draw(c, 1000000));
+		break;
+	case MOD:
+		queued = !kthread_mod_delayed_work(desk->w, &item->dwork, draw(c, 2) * draw(c, 1000000));
+		break;
+	case FLUSH:
+		/* not for a CPU that comes only if somebody is left to bring it */
+		if (desk != &desks[PER_CPU_DESK])
+			draw(c, 2) ? kthread_flush_worker(desk->w) : kthread_flush_work(&item->dwork.work);
+		book(FLUSH, 0, 0, 0);
+		break;
+	default:
+		cancel_item(item);
+		break;
+	}
+	if (queued)
+		atomic_fetch_add(&item->accepted, 1);
+	finish(c);
+	pthread_rwlock_unlock(&desk->lock);
+	if (op < FLUSH)
+		book(op, queued ? 0 : -EALREADY, -EALREADY, -EALREADY);
+}
+
+/* Each accepted work has run or was cancelled. */
+static bool desks_end(void)
+{
+	unsigned long accepted = 0;
+	unsigned long ran = 0;
+	unsigned long cancelled = 0;
+	bool good;
+
+	for (int i = 0; i < DESKS; i++) {
+		for (int j = 0; j < ITEMS; j++)
+			cancel_item(&desks[i].items[j]);
+		kthread_destroy_worker(desks[i].w);
+		for (int j = 0; j < ITEMS; j++) {
+			accepted += atomic_load(&desks[i].items[j].accepted);
+			ran += atomic_load(&desks[i].items[j].ran);
+			cancelled += atomic_load(&desks[i].items[j].cancelled);
+		}
+	}
+	good = accepted == ran + cancelled;
+	printf("works accepted %lu, ran %lu, cancelled %lu%s\n", accepted, ran, cancelled, good ? "" : "  must add up");
+	printf("works overlapped %lu%s\n", atomic_load(&overlapped), atomic_load(&overlapped) ? "  must be 0" : "");
+	return good && !atomic_load(&overlapped);
+}
+
 /* ---- the run ------------------------------------------------------------------------------------------------------ */
 
 static void one_operation(struct controller *c)
@@ -534,6 +692,10 @@ static void one_operation(struct controller *c)
 	struct kthread *k;
 	unsigned int count = 0;
 
+	if (draw(c, 3) == 0) {
+		use_worker(c);
+		return;
+	}
 	if (dice < 2) {
 		begin(c, RESCAN, NULL);
 		book(RESCAN, kthread_rescan(), 0, 0);
@@ -775,8 +937,10 @@ int main(int argc, char **argv)
 		printf("kthread_init() failed\nFAIL\n");
 		return 1;
 	}
+	desks_make();
 	run(seconds);
-	good = report();
+	good = desks_end();
+	good = report() && good;
 	good = library_ends() && good;
 	if (!real)
 		machine_remove();

@@ -46,6 +46,13 @@ void *__wrap_realloc(void *old, size_t size)
 	return is_refused() ? NULL : __real_realloc(old, size);
 }
 
+void *__real_aligned_alloc(size_t alignment, size_t size);
+
+void *__wrap_aligned_alloc(size_t alignment, size_t size)
+{
+	return is_refused() ? NULL : __real_aligned_alloc(alignment, size);
+}
+
 char *__wrap_strdup(const char *text)
 {
 	return is_refused() ? NULL : __real_strdup(text);
@@ -187,6 +194,46 @@ static void kthread_create__no_memory_at_any_step(void **state)
 
 		assert_true(steps >= 2); /* a name and a handle at the least */
 		print_message("%zu: %d allocations\n", i, steps);
+	}
+}
+
+static struct kthread_worker *plain_worker(void)
+{
+	return kthread_create_worker(KTHREAD_WORKER_FREEZABLE, "worker/%d", 1);
+}
+
+static struct kthread_worker *worker_on_cpu(void)
+{
+	return kthread_run_worker_on_cpu(0, KTHREAD_WORKER_PER_CPU, "worker/%u");
+}
+
+/* The worker's own memory is asked for by the first one only: it is kept for the next. */
+static void kthread_create_worker__no_memory_no_thread(void **state)
+{
+	struct kthread_worker *(*const creators[])(void) = {plain_worker, worker_on_cpu};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct kthread_worker *w = NULL;
+		int steps = 0;
+
+		do {
+			kthread_destroy_worker(w);
+			refused = 0;
+			refuse_in = ++steps;
+			errno = 0;
+			w = creators[i]();
+			refuse_in = 0;
+			assert_true(w || errno == ENOMEM);
+		} while (refused);
+		assert_true(steps > 2);
+		kthread_destroy_worker(w);
+		no_threads = true;
+		errno = 0;
+		assert_null(creators[i]());
+		assert_int_equal(errno, EAGAIN);
+		no_threads = false;
+		assert_survivor();
 	}
 }
 
@@ -418,6 +465,8 @@ int main(void)
 	    cmocka_unit_test(kthread_create__no_descriptors_for_the_start),
 	    cmocka_unit_test(kthread_create__no_threads_for_the_monitor),
 	    cmocka_unit_test_setup_teardown(kthread_create__no_memory_at_any_step, with_survivor, without_survivor),
+	    cmocka_unit_test_setup_teardown(kthread_create_worker__no_memory_no_thread, with_survivor,
+	                                    without_survivor),
 	    cmocka_unit_test_setup_teardown(kthread_bind__no_memory_leaves_the_old_wish, with_survivor,
 	                                    without_survivor),
 	    cmocka_unit_test_setup_teardown(kthread_event_fd__no_descriptors, with_survivor, without_survivor),

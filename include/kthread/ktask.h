@@ -117,8 +117,8 @@ static __inline__ void ktask_ctl_set_give_way(struct ktask_ctl *ctl, bool give_w
  * begins; when those under way have ended, undo, if there is one, is called for everything that had been completed.
  * Before anything is called: -EINVAL ctl, fn or nodes is NULL, min_chunk is 0, nid < -1, a ctl->size that is too small;
  * -E2BIG unknown fields of ctl are set; -EOVERFLOW start + size, or the sum of the sizes, does not fit; what
- * kthread_init(NULL) returns, where that is the first call; -ECHILD. A child that fn has forked, and in which fn returns,
- * gets -ECHILD, too. Never fails for want of memory or threads: then it works with fewer, or alone.
+ * kthread_init(NULL) returns, where that is the first call; -ECHILD. A child that one of the functions has forked, and in
+ * which that one returns, gets -ECHILD, too: nothing more is called there. Never fails for want of memory or threads: then it works with fewer, or alone.
  *
  * Not to be called while another thread is inside kthread_fini(), which answers -EBUSY during a job with helpers.
  */

@@ -121,6 +121,8 @@ static void lost(void *arg)
 {
 	struct kt_share *share = arg;
 
+	if (kt_forked_since(share->job->epoch))
+		return;
 	kt_share_abandon(share);
 	leave(share->helper, share->job, H_ABSENT);
 }
@@ -189,8 +191,8 @@ static int helper_fn(void *data)
 			continue;
 		job = helper->job;
 		serve(helper, node);
-		if (epoch != atomic_load_explicit(&kt_epoch, memory_order_relaxed))
-			return 0; /* a child that the client has forked: nothing of all this is here */
+		if (kt_forked_since(epoch))
+			return 0;
 		leave(helper, job, H_HOT);
 		if (!atomic_load_explicit(&helper->stuck, memory_order_relaxed))
 			continue;

@@ -10,7 +10,6 @@
 #include <kthread/placement.h>
 #include <stdlib.h>
 
-#include "base/library.h"
 #include "base/options.h"
 #include "ktask/job.h"
 
@@ -138,7 +137,7 @@ static bool take(struct kt_share *share)
 	struct kt_job *job = share->job;
 	struct kt_piece *piece;
 
-	if (atomic_load_explicit(&job->error, memory_order_acquire))
+	if (atomic_load_explicit(&job->error, memory_order_acquire) || kt_forked_since(job->epoch))
 		return false;
 	while ((piece = find_work(share))) {
 		share->piece = (size_t)(piece - job->pieces);
@@ -149,11 +148,6 @@ static bool take(struct kt_share *share)
 }
 
 /* ---- a participant ----------------------------------------------------------------------------------------------- */
-
-static bool forked(const struct kt_job *job)
-{
-	return job->epoch != atomic_load_explicit(&kt_epoch, memory_order_relaxed);
-}
 
 static void fail(struct kt_share *share, int error)
 {
@@ -181,7 +175,7 @@ static void report_progress(struct kt_job *job)
 {
 	size_t done;
 
-	if (!job->ctl.progress)
+	if (!job->ctl.progress || kt_forked_since(job->epoch))
 		return;
 	done = atomic_load_explicit(&job->done, memory_order_relaxed);
 	if (done == job->reported)
@@ -249,6 +243,8 @@ static size_t units_left(const struct kt_share *share)
 static void callers_turn(struct kt_share *share)
 {
 	report_progress(share->job);
+	if (kt_forked_since(share->job->epoch))
+		return;
 	/* what is left for all, as if one did it */
 	if (share->recruits && !kt_pool_alone())
 		recruit(share->job, share->spent / share->worked * (double)units_left(share));
@@ -263,11 +259,14 @@ void kt_share_work(struct kt_share *share)
 		share->first = share->helper->cpu % job->piece_count;
 	share->ticks = kt_ticks();
 	while (take(share)) {
-		const int error = job->ctl.fn(share->start, share->end, job->ctl.arg);
 		const size_t units = share->to - share->from;
 		uint64_t ticks, spent;
+		int error;
 
-		if (forked(job))
+		if (kt_forked_since(job->epoch)) /* by the iterator */
+			return;
+		error = job->ctl.fn(share->start, share->end, job->ctl.arg);
+		if (kt_forked_since(job->epoch))
 			return;
 		if (error) {
 			fail(share, error);
@@ -305,7 +304,7 @@ static void await_helpers(struct kt_job *job)
 	kt_pool_revoke(job);
 	while (active(job) && kt_ticks() - begin < patience)
 		kt_spin(0);
-	while (active(job)) {
+	while (active(job) && !kt_forked_since(job->epoch)) {
 		unsigned int now;
 
 		kt_priority_lend(job, &loan);
@@ -337,6 +336,12 @@ static void sort_failures(struct kt_job *job, size_t count)
 	}
 }
 
+static void undo_range(const struct kt_job *job, void *start, void *end)
+{
+	if (!kt_forked_since(job->epoch))
+		job->ctl.undo(start, end, job->ctl.arg);
+}
+
 static void undo(struct kt_job *job)
 {
 	const size_t count = atomic_load_explicit(&job->failure_count, memory_order_relaxed);
@@ -353,13 +358,12 @@ static void undo(struct kt_job *job)
 			const struct kt_failure *failure = &job->failures[next];
 
 			if (failure->from > from)
-				job->ctl.undo(start, failure->start, job->ctl.arg);
+				undo_range(job, start, failure->start);
 			from = failure->to;
 			start = failure->end;
 		}
 		if (taken > from)
-			job->ctl.undo(start, job->ctl.iter ? piece->position : position(&piece->given, taken),
-			              job->ctl.arg);
+			undo_range(job, start, job->ctl.iter ? piece->position : position(&piece->given, taken));
 	}
 }
 
@@ -368,7 +372,7 @@ static int finish(struct kt_share *share)
 	struct kt_job *job = share->job;
 	int error, cancelable;
 
-	if (forked(job))
+	if (kt_forked_since(job->epoch))
 		return -ECHILD;
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable);
 	if (job->crew_count)
@@ -379,9 +383,13 @@ static int finish(struct kt_share *share)
 	error = atomic_load_explicit(&job->error, memory_order_relaxed);
 	if (error && job->ctl.undo)
 		undo(job);
-	if (share->worked > 0)
-		kt_cost_remember(job->ctl.fn, share->spent / share->worked);
-	kt_job_put(job);
+	if (kt_forked_since(job->epoch)) {
+		error = -ECHILD;
+	} else {
+		if (share->worked > 0)
+			kt_cost_remember(job->ctl.fn, share->spent / share->worked);
+		kt_job_put(job);
+	}
 	pthread_setcancelstate(cancelable, NULL);
 	return error;
 }
@@ -421,34 +429,69 @@ static void set_up(struct kt_job *job, const struct ktask_ctl *ctl, const struct
 	job->tried = job->tried_hot = 0;
 }
 
+struct alone {
+	const struct ktask_ctl *ctl;
+	const struct ktask_node *nodes;
+	size_t at; /* those before are done */
+	unsigned int epoch;
+};
+
 static void *end_of(const struct ktask_ctl *ctl, const struct ktask_node *piece)
 {
 	return ctl->iter ? ctl->iter(piece->start, piece->size) : position(piece, piece->size);
 }
 
+static void undo_alone(void *arg)
+{
+	const struct alone *alone = arg;
+	int cancelable;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancelable);
+	for (size_t i = 0; alone->ctl->undo && i < alone->at && !kt_forked_since(alone->epoch); i++) {
+		const struct ktask_node *piece = &alone->nodes[i];
+
+		if (piece->size)
+			alone->ctl->undo(piece->start, end_of(alone->ctl, piece), alone->ctl->arg);
+	}
+	pthread_setcancelstate(cancelable, NULL);
+}
+
+static int work_alone(struct alone *alone, size_t nr, size_t units)
+{
+	const struct ktask_ctl *ctl = alone->ctl;
+	size_t done = 0;
+
+	while (alone->at < nr && !kt_forked_since(alone->epoch)) {
+		const struct ktask_node *piece = &alone->nodes[alone->at];
+		void *end;
+		int error;
+
+		if (piece->size) {
+			end = end_of(ctl, piece);
+			error = kt_forked_since(alone->epoch) ? 0 : ctl->fn(piece->start, end, ctl->arg);
+			if (error || kt_forked_since(alone->epoch))
+				return error;
+			done += piece->size;
+		}
+		alone->at++;
+		if (piece->size && ctl->progress)
+			ctl->progress(done, units, ctl->progress_arg);
+	}
+	return 0;
+}
+
 /* In the caller alone, each piece at once: nobody else could help, or there is no memory for it. */
 static int run_alone(const struct ktask_ctl *ctl, const struct ktask_node *nodes, size_t nr, size_t units)
 {
-	size_t done = 0, failed = 0;
-	int error = 0;
+	struct alone alone = {ctl, nodes, 0, atomic_load_explicit(&kt_epoch, memory_order_relaxed)};
+	int error;
 
-	for (; failed < nr; failed++) {
-		const struct ktask_node *piece = &nodes[failed];
-
-		if (piece->size == 0)
-			continue;
-		error = ctl->fn(piece->start, end_of(ctl, piece), ctl->arg);
-		if (error)
-			break;
-		done += piece->size;
-		if (ctl->progress)
-			ctl->progress(done, units, ctl->progress_arg);
-	}
-	for (size_t i = 0; error && ctl->undo && i < failed; i++) {
-		if (nodes[i].size)
-			ctl->undo(nodes[i].start, end_of(ctl, &nodes[i]), ctl->arg);
-	}
-	return error;
+	pthread_cleanup_push(undo_alone, &alone);
+	error = work_alone(&alone, nr, units);
+	pthread_cleanup_pop(0);
+	if (error)
+		undo_alone(&alone);
+	return kt_forked_since(alone.epoch) ? -ECHILD : error;
 }
 
 /* The node whose pieces the caller takes first. */

@@ -31,6 +31,7 @@
 #include <stdint.h>
 
 #include "base/futex.h"
+#include "base/library.h"
 #include "ktask/plan.h"
 #include "thread/thread.h"
 
@@ -163,6 +164,12 @@ struct kt_job {
 	struct kt_failure *failures; /* room for every helper and the caller */
 	struct kt_recruit crew[];    /* room for every helper; of those that have left some are still there */
 };
+
+/* Is this a child that one of the client's functions has forked? Nobody else is here, and nothing more is to be done. */
+static inline bool kt_forked_since(unsigned int epoch)
+{
+	return epoch != atomic_load_explicit(&kt_epoch, memory_order_relaxed);
+}
 
 /* A participant's part in a job. */
 struct kt_share {

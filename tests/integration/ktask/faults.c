@@ -55,6 +55,7 @@ struct sum {
 	atomic_size_t sum, undone;
 	unsigned int wait_for;
 	size_t fails_at;
+	bool exits; /* there, instead of failing */
 };
 
 static int add_up(void *start, void *end, void *arg)
@@ -64,8 +65,11 @@ static int add_up(void *start, void *end, void *arg)
 	team_enter(&sum->team);
 	AWAIT(team_count(&sum->team) >= sum->wait_for);
 	team_leave(&sum->team);
-	if (sum->fails_at >= NUMBER(start) && sum->fails_at < NUMBER(end))
+	if (sum->fails_at >= NUMBER(start) && sum->fails_at < NUMBER(end)) {
+		if (sum->exits)
+			pthread_exit(NULL);
 		return -5;
+	}
 	for (size_t i = NUMBER(start); i < NUMBER(end); i++)
 		atomic_fetch_add(&sum->sum, i);
 	return 0;
@@ -150,6 +154,35 @@ static void run__an_error_without_memory(void **state)
 	}
 }
 
+static void *exit_without_memory(void *arg)
+{
+	struct ktask_node pieces[] = {{AT(0), 500, 0}, {AT(500), 500, 1}, {AT(1000), 500, 2}};
+	DEFINE_KTASK_CTL(ctl, add_up, arg, 10);
+
+	ktask_ctl_set_undo_func(&ctl, take_back);
+	refuse_in = 1;
+	ktask_run_numa(pieces, 3, &ctl);
+	return arg;
+}
+
+static void run__its_caller_ends_without_memory(void **state)
+{
+	pthread_t thread;
+	void *result;
+
+	up();
+	memset(&sum, 0, sizeof(sum));
+	pthread_mutex_init(&sum.team.lock, NULL);
+	sum.fails_at = 1200;
+	sum.exits = true;
+	assert_int_equal(pthread_create(&thread, NULL, exit_without_memory, &sum), 0);
+	pthread_join(thread, &result);
+	assert_null(result);
+	assert_true(atomic_load(&sum.sum) > 0);
+	assert_int_equal(atomic_load(&sum.sum), atomic_load(&sum.undone));
+	sim_stop();
+}
+
 static void run__no_more_threads_to_be_had(void **state)
 {
 	up();
@@ -182,9 +215,8 @@ static void run__nothing_is_allocated_once_warm(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(run__no_memory_at_any_step),
-	    cmocka_unit_test(run__an_error_without_memory),
-	    cmocka_unit_test(run__no_more_threads_to_be_had),
+	    cmocka_unit_test(run__no_memory_at_any_step),          cmocka_unit_test(run__an_error_without_memory),
+	    cmocka_unit_test(run__its_caller_ends_without_memory), cmocka_unit_test(run__no_more_threads_to_be_had),
 	    cmocka_unit_test(run__nothing_is_allocated_once_warm),
 	};
 

@@ -97,11 +97,108 @@ static void progress__ends_at_the_total(void **state)
 	sim_stop();
 }
 
+/* ---- fork() in each of the functions -------------------------------------------------------------------------------- */
+
+/* A child does not look for leaks when it ends: its parent's stacks, which hold pointers, are not there. */
+static int in_forked_child;
+
+int __lsan_is_turned_off(void);
+int __lsan_is_turned_off(void)
+{
+	return in_forked_child;
+}
+
+enum { IN_FN, IN_ITER, IN_PROGRESS, IN_UNDO };
+
+static struct {
+	int where;
+	pid_t caller;
+	atomic_int child;
+	size_t fails_at;
+	unsigned int after; /* calls in the child */
+} forks;
+
+/* The caller forks, the first time that it is in that function. */
+static void fork_in(int where)
+{
+	if (in_forked_child) {
+		forks.after++;
+	} else if (forks.where == where && !atomic_load(&forks.child) && gettid() == forks.caller) {
+		const pid_t child = fork();
+
+		in_forked_child = child == 0;
+		CHECK(child >= 0);
+		atomic_store(&forks.child, child);
+	}
+}
+
+static int fn_forks(void *start, void *end, void *arg)
+{
+	fork_in(IN_FN);
+	if (gettid() != forks.caller && !in_forked_child && forks.where != IN_UNDO)
+		AWAIT(atomic_load(&forks.child));
+	return NUMBER(end) > forks.fails_at ? -5 : 0;
+}
+
+static void *iter_forks(void *position, size_t size)
+{
+	fork_in(IN_ITER);
+	return AT(NUMBER(position) + size);
+}
+
+static void progress_forks(size_t done, size_t total, void *arg)
+{
+	fork_in(IN_PROGRESS);
+}
+
+static void undo_forks(void *start, void *end, void *arg)
+{
+	fork_in(IN_UNDO);
+}
+
+static void run_forks(int where, size_t size, size_t min_chunk)
+{
+	struct ktask_node pieces[] = {{AT(0), size / 2, 0}, {AT(size / 2), size - size / 2, 1}};
+	const size_t count = min_chunk < size ? 2 : 1;
+	DEFINE_KTASK_CTL(ctl, fn_forks, NULL, min_chunk);
+	int answer, status;
+
+	memset(&forks, 0, sizeof(forks));
+	forks.where = where;
+	forks.caller = gettid();
+	forks.fails_at = where == IN_UNDO ? size - 1 : size;
+	if (count == 1)
+		pieces[0].size = size;
+	ktask_ctl_set_iter_func(&ctl, iter_forks);
+	ktask_ctl_set_undo_func(&ctl, undo_forks);
+	ktask_ctl_set_progress(&ctl, progress_forks, NULL);
+	answer = ktask_run_numa(pieces, count, &ctl);
+	if (in_forked_child)
+		_exit(answer == -ECHILD ? 33 + (int)forks.after : 1);
+	assert_int_equal(answer, where == IN_UNDO ? -5 : 0);
+	assert_true(atomic_load(&forks.child) > 0);
+	AWAIT(waitpid(atomic_load(&forks.child), &status, WNOHANG) == atomic_load(&forks.child));
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 33);
+}
+
+static void run__forks_in_any_function(void **state)
+{
+	sim_start(NULL);
+	for (int where = IN_FN; where <= IN_UNDO; where++)
+		run_forks(where, 100, 1);
+	/* so small that nobody helps */
+	for (int where = IN_FN; where < IN_UNDO; where++)
+		run_forks(where, 10, 100);
+	sim_stop();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(crew__comes_and_goes),
 	    cmocka_unit_test(progress__ends_at_the_total),
+	    cmocka_unit_test(run__forks_in_any_function),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

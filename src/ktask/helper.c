@@ -219,8 +219,7 @@ bool kt_helper_make(struct kt_helper *helper, size_t setsize)
 	cpu_set_t *mask;
 	char name[32];
 
-	if (helper->thread)
-		kthread_stop(helper->thread); /* it has ended, or is about to */
+	kthread_put(helper->thread); /* it has ended, but for the client's key destructors: they are not waited for */
 	atomic_store_explicit(&helper->stuck, false, memory_order_relaxed);
 	snprintf(name, sizeof(name), "ktask/%u", helper->cpu);
 	helper->thread = kt_thread_spawn(KT_INTERNAL, helper_fn, helper, name);

@@ -245,8 +245,8 @@ static void callers_turn(struct kt_share *share)
 	report_progress(share->job);
 	if (kt_forked_since(share->job->epoch))
 		return;
-	/* what is left for all, as if one did it */
-	if (share->recruits && !kt_pool_alone())
+	/* what is left for all, as if one did it; where there is no room for helpers, those that there are have to go */
+	if (share->recruits && (share->job->crew_count || !kt_pool_alone()))
 		recruit(share->job, share->spent / share->worked * (double)units_left(share));
 }
 

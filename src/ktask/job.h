@@ -20,7 +20,7 @@
  *                          OFFERED -> HOT                              the job's caller
  *                          BUSY -> LENDING -> LENT, MOVED              the job's caller; the helper waits out LENDING
  *
- * Helpers take no lock: one that is starved at its low priority must not hold up anybody else.
+ * Helpers take no lock for all this: one that is starved at its low priority must not hold up anybody else.
  */
 #ifndef KT_KTASK_JOB_H
 #define KT_KTASK_JOB_H
@@ -106,7 +106,7 @@ static inline bool kt_helper_change(struct kt_helper *helper, unsigned int from,
 }
 
 /* (helper.c) A thread for its CPU, which sleeps until it is woken; without memory for its wish it is just somewhere. The
- * pool's lock is held. False: there is none. */
+ * pool's lock is held, and the thread that it had has ended. False: there is none. */
 bool kt_helper_make(struct kt_helper *helper, size_t setsize);
 /* Is the calling thread a helper? */
 bool kt_is_helper(void);

@@ -19,11 +19,9 @@ size_t kt_plan_helpers(const struct kt_plan_limits *limits)
 	size_t more = less(limits->chunks, threads);
 
 	more = least(more, less(limits->own_cpus, threads));
-	more = least(more, less(kt_plan_share(limits->cpus), limits->busy));
+	more = least(more, less(kt_plan_most(limits->cpus, limits->quota), limits->busy));
 	if (limits->max_threads)
 		more = least(more, less(limits->max_threads, threads));
-	if (limits->quota)
-		more = least(more, less(limits->quota - 1, limits->busy));
 	return more;
 }
 

@@ -17,6 +17,14 @@ static inline size_t kt_plan_share(size_t cpus)
 	return cpus - cpus / 5 - (cpus % 5 != 0);
 }
 
+/* How many helpers of the whole process may be at work: its callers are there, too, so the quota is for one more. */
+static inline size_t kt_plan_most(size_t cpus, size_t quota)
+{
+	const size_t share = kt_plan_share(cpus);
+
+	return quota && quota - 1 < share ? quota - 1 : share;
+}
+
 /* ---- threads ---------------------------------------------------------------------------------------------------- */
 
 struct kt_plan_limits {

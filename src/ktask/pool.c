@@ -13,7 +13,7 @@
 #include "machine/topology.h"
 
 static struct pool {
-	pthread_mutex_t lock; /* recruitment, the machine as it was seen for it, free jobs. Never taken by helpers */
+	pthread_mutex_t lock;      /* recruitment, the machine as it was seen for it, free jobs */
 	struct kt_helper *helpers; /* one for each possible CPU */
 	size_t count;
 	uint64_t generation; /* of the view that what follows was made from */
@@ -307,12 +307,13 @@ static size_t see_job(const struct kt_job *job, size_t home, size_t *ret_chunks)
 	return mine;
 }
 
-/* Who is on a CPU that is not to be used any more goes, and who is beyond what the CPUs that are left allow. */
+/* Who is on a CPU that is not to be used any more goes, and who is beyond what the CPUs and the time that are left
+ * allow. */
 static void oust(const struct kt_job *job, size_t busy)
 {
 	for (size_t i = 0; i < job->crew_count; i++) {
 		struct kt_helper *helper = job->crew[i].helper;
-		const bool beyond = busy > kt_plan_share(pool.base_count) ||
+		const bool beyond = busy > kt_plan_most(pool.base_count, pool.quota) ||
 		                    pool.nodes[helper->node].busy > kt_plan_share(pool.nodes[helper->node].cpus);
 
 		if (!in_crew(&job->crew[i]) || (!beyond && kt_cpus_test(pool.setsize, pool.base, helper->cpu)))
@@ -321,6 +322,12 @@ static void oust(const struct kt_job *job, size_t busy)
 		busy--;
 		pool.nodes[helper->node].busy--;
 	}
+}
+
+/* Its last thread has not come to its end yet, which is not waited for: it may be starved. */
+static bool is_ending(const struct kt_helper *helper, unsigned int state)
+{
+	return kt_helper_kind(state) == H_ABSENT && helper->thread && !(kt_word(&helper->thread->word) & W_EXITED);
 }
 
 /* The best free helper of the node: one that looks, one that sleeps, one that is to be made. */
@@ -334,7 +341,7 @@ static struct kt_helper *pick(size_t node, size_t caller, bool hot_only)
 		const unsigned int state = kt_helper_state(helper), kind = kt_helper_kind(state);
 
 		if (helper->node != node || cpu == caller || !is_free(state) || (hot_only && kind != H_HOT) ||
-		    !kt_cpus_test(pool.setsize, pool.own, (unsigned int)cpu))
+		    !kt_cpus_test(pool.setsize, pool.own, (unsigned int)cpu) || is_ending(helper, state))
 			continue;
 		if (!best || kind > best_kind) {
 			best = helper;

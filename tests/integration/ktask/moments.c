@@ -72,6 +72,160 @@ static void crew__comes_and_goes(void **state)
 	sim_stop();
 }
 
+/* ---- the limits shrink ---------------------------------------------------------------------------------------------- */
+
+static struct {
+	struct team team;
+	pid_t caller;
+	unsigned int wait_for;
+	void (*shrink)(void);
+	atomic_bool shrunk;
+} few;
+
+static bool helpers_sleep(void)
+{
+	for (int cpu = 0; cpu < 8; cpu++) {
+		char name[16];
+		pid_t tid;
+
+		snprintf(name, sizeof(name), "ktask/%d", cpu);
+		tid = sim_task(name);
+		if (tid && !task_asleep(tid))
+			return false;
+	}
+	return true;
+}
+
+/* Endless, until the helpers have been sent away. */
+static int until_they_go(void *start, void *end, void *arg)
+{
+	if (!few.shrunk) {
+		team_enter(&few.team);
+		AWAIT(team_count(&few.team) >= few.wait_for);
+		team_leave(&few.team);
+	}
+	take_time();
+	if (gettid() != few.caller)
+		return 0;
+	if (!few.shrunk) {
+		few.shrink();
+		few.shrunk = true;
+		return 0;
+	}
+	AWAIT(helpers_sleep());
+	return 1;
+}
+
+static void run_until_they_go(unsigned int threads, void (*shrink)(void))
+{
+	DEFINE_KTASK_CTL(ctl, until_they_go, NULL, 1);
+
+	memset(&few, 0, sizeof(few));
+	pthread_mutex_init(&few.team.lock, NULL);
+	few.caller = gettid();
+	few.wait_for = threads;
+	few.shrink = shrink;
+	assert_int_equal(ktask_run(NULL, SIZE_MAX, &ctl), 1);
+}
+
+static void one_cpu_of_time(void)
+{
+	sim_replace("sys/fs/cgroup/pod/cpu.max", "100000 100000\n");
+	CHECK(kthread_rescan() == 0);
+}
+
+static void limits__cpu_max_shrinks(void **state)
+{
+	flat();
+	sim_put("proc/self/cgroup", "0::/pod\n");
+	sim_put("sys/fs/cgroup/pod/cpu.max", "max 100000\n");
+	sim_start(NULL);
+	run_until_they_go(7, one_cpu_of_time);
+	sim_stop();
+}
+
+static void *another_job(void *arg)
+{
+	DEFINE_KTASK_CTL(ctl, brief_work, NULL, 1);
+
+	CHECK(ktask_run(NULL, 5, &ctl) == 0);
+	return arg;
+}
+
+/* Another job is the first to see it. */
+static void one_cpu(void)
+{
+	pthread_t thread;
+
+	sim_online(0x01);
+	CHECK(kthread_rescan() == 0);
+	CHECK(pthread_create(&thread, NULL, another_job, NULL) == 0);
+	pthread_join(thread, NULL);
+}
+
+static void limits__one_cpu_is_left(void **state)
+{
+	flat();
+	sim_start(NULL);
+	run_until_they_go(7, one_cpu);
+	sim_stop();
+}
+
+/* ---- a helper ends, slowly ------------------------------------------------------------------------------------------ */
+
+static pthread_key_t slow_key;
+static atomic_bool ends_slowly, may_end;
+static struct team pair;
+
+static void end_slowly(void *value)
+{
+	atomic_store(&ends_slowly, true);
+	AWAIT(atomic_load(&may_end));
+}
+
+static int gather_all(void *start, void *end, void *arg)
+{
+	struct team *team = arg;
+
+	team_enter(team);
+	AWAIT(team_count(team) == 7);
+	team_leave(team);
+	return 0;
+}
+
+static int helper_ends(void *start, void *end, void *arg)
+{
+	team_enter(&pair);
+	AWAIT(team_count(&pair) == 2);
+	team_leave(&pair);
+	if (gettid() != *(const pid_t *)arg) {
+		pthread_setspecific(slow_key, arg);
+		pthread_exit(NULL);
+	}
+	AWAIT(atomic_load(&ends_slowly));
+	return 0;
+}
+
+/* Nobody waits for its key destructors: the next jobs have another thread in its place. */
+static void run__while_a_helper_ends(void **state)
+{
+	struct team all = TEAM_INIT;
+	pid_t caller = gettid();
+	DEFINE_KTASK_CTL(ctl, helper_ends, &caller, 1);
+	DEFINE_KTASK_CTL(next, gather_all, &all, 1);
+
+	flat();
+	sim_start(NULL);
+	pthread_mutex_init(&pair.lock, NULL);
+	assert_int_equal(pthread_key_create(&slow_key, end_slowly), 0);
+	ktask_ctl_set_max_threads(&ctl, 2);
+	assert_int_equal(ktask_run(NULL, 100, &ctl), -ECANCELED);
+	assert_int_equal(ktask_run(NULL, 7, &next), 0);
+	atomic_store(&may_end, true);
+	sim_stop();
+	pthread_key_delete(slow_key);
+}
+
 /* ---- progress ------------------------------------------------------------------------------------------------------- */
 
 static void see_progress(size_t done, size_t total, void *arg)
@@ -196,9 +350,9 @@ static void run__forks_in_any_function(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(crew__comes_and_goes),
-	    cmocka_unit_test(progress__ends_at_the_total),
-	    cmocka_unit_test(run__forks_in_any_function),
+	    cmocka_unit_test(crew__comes_and_goes),        cmocka_unit_test(limits__cpu_max_shrinks),
+	    cmocka_unit_test(limits__one_cpu_is_left),     cmocka_unit_test(run__while_a_helper_ends),
+	    cmocka_unit_test(progress__ends_at_the_total), cmocka_unit_test(run__forks_in_any_function),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -71,6 +71,23 @@ static void per_cpu__runs_what_is_queued_before_its_cpu_goes(void **state)
 	kthread_destroy_worker(w);
 }
 
+/* Asleep, and queued for a moment before: it must not be parked in its sleep. */
+static void per_cpu__runs_what_has_just_been_queued(void **state)
+{
+	struct kthread_worker *w = on_cpu(3, KTHREAD_WORKER_PER_CPU);
+	struct gated gated;
+
+	free_init(&gated);
+	for (int i = 0; i < 100; i++) {
+		await_waiting(kthread_worker_thread(w));
+		assert_true(kthread_queue_work(w, &gated.dwork.work));
+		assert_int_equal(kthread_cpu_down(3, 0), 0);
+		assert_int_equal(gated.runs, i + 1);
+		assert_int_equal(kthread_cpu_up(3, 0), 0);
+	}
+	kthread_destroy_worker(w);
+}
+
 static void per_cpu__waits_for_a_cpu_that_has_gone(void **state)
 {
 	struct kthread_worker *w = on_cpu(2, KTHREAD_WORKER_PER_CPU);
@@ -441,6 +458,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(per_cpu__runs_what_is_queued_before_its_cpu_goes, start, stop),
+	    cmocka_unit_test_setup_teardown(per_cpu__runs_what_has_just_been_queued, start, stop),
 	    cmocka_unit_test_setup_teardown(per_cpu__waits_for_a_cpu_that_has_gone, start, stop),
 	    cmocka_unit_test_setup_teardown(bound__works_elsewhere_meanwhile, start, stop),
 	    cmocka_unit_test_setup_teardown(destroy__while_its_cpu_is_gone, start, stop),

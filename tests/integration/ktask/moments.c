@@ -4,6 +4,12 @@
  */
 #include "team.h"
 
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+	return "die_after_fork=0:atexit_sleep_ms=0";
+}
+
 /* The machine "numa" without its nodes: 8 CPUs, up to 6 helpers. */
 static void flat(void)
 {
@@ -280,7 +286,8 @@ static void fork_in(int where)
 	} else if (forks.where == where && !atomic_load(&forks.child) && gettid() == forks.caller) {
 		const pid_t child = fork();
 
-		in_forked_child = child == 0;
+		if (child == 0)
+			in_forked_child = 1; /* alone here */
 		CHECK(child >= 0);
 		atomic_store(&forks.child, child);
 	}

@@ -48,7 +48,7 @@ struct kthread_worker {
 	struct kthread_work last;     /* in the list while its CPU is about to go: what is behind waits. Not a work */
 
 	bool slept_briefly; /* its thread's own */
-	atomic_uint epoch; /* see kt_epoch; relaxed: a late canceller looks while the memory is taken again */
+	atomic_uint epoch;  /* see kt_epoch; relaxed: a late canceller looks while the memory is taken again */
 	unsigned int flags;
 	unsigned int cpu; /* KTHREAD_WORKER_PER_CPU */
 	LIST_ENTRY(kthread_worker) link;

@@ -260,12 +260,12 @@ static void progress__ends_at_the_total(void **state)
 /* ---- fork() in each of the functions -------------------------------------------------------------------------------- */
 
 /* A child does not look for leaks when it ends: its parent's stacks, which hold pointers, are not there. */
-static int in_forked_child;
+static atomic_int in_forked_child;
 
 int __lsan_is_turned_off(void);
 int __lsan_is_turned_off(void)
 {
-	return in_forked_child;
+	return atomic_load(&in_forked_child);
 }
 
 enum { IN_FN, IN_ITER, IN_PROGRESS, IN_UNDO };
@@ -281,13 +281,13 @@ static struct {
 /* The caller forks, the first time that it is in that function. */
 static void fork_in(int where)
 {
-	if (in_forked_child) {
+	if (atomic_load(&in_forked_child)) {
 		forks.after++;
 	} else if (forks.where == where && !atomic_load(&forks.child) && gettid() == forks.caller) {
 		const pid_t child = fork();
 
 		if (child == 0)
-			in_forked_child = 1; /* alone here */
+			atomic_store(&in_forked_child, 1); /* for ThreadSanitizer, the parent's helpers are here */
 		CHECK(child >= 0);
 		atomic_store(&forks.child, child);
 	}
@@ -296,7 +296,7 @@ static void fork_in(int where)
 static int fn_forks(void *start, void *end, void *arg)
 {
 	fork_in(IN_FN);
-	if (gettid() != forks.caller && !in_forked_child && forks.where != IN_UNDO)
+	if (gettid() != forks.caller && !atomic_load(&in_forked_child) && forks.where != IN_UNDO)
 		AWAIT(atomic_load(&forks.child));
 	return NUMBER(end) > forks.fails_at ? -5 : 0;
 }
@@ -334,7 +334,7 @@ static void run_forks(int where, size_t size, size_t min_chunk)
 	ktask_ctl_set_undo_func(&ctl, undo_forks);
 	ktask_ctl_set_progress(&ctl, progress_forks, NULL);
 	answer = ktask_run_numa(pieces, count, &ctl);
-	if (in_forked_child)
+	if (atomic_load(&in_forked_child))
 		_exit(answer == -ECHILD ? 33 + (int)forks.after : 1);
 	assert_int_equal(answer, where == IN_UNDO ? -5 : 0);
 	assert_true(atomic_load(&forks.child) > 0);

@@ -70,6 +70,7 @@ KTHREAD_API bool kthread_freezable_should_stop(bool *was_frozen);
  * the callback of a hotplug step, with kthread_cpus_read_lock() held, and to a kthread asked to park or stop that would
  * have to wait for a transition; -ECHILD; what starting the library returned. After all of these but -EBUSY nobody is
  * frozen by this call.
+ * A work that waits for one of a frozen worker does not freeze before that, so it is waited for until the timeout.
  * Any thread. Two kthreads that wait for each other, one here and one in kthread_stop() or _park(), do so until the
  * timeout. Source: freeze_kernel_threads().
  */

@@ -94,9 +94,9 @@ KTHREAD_API struct kthread *kthread_worker_thread(struct kthread_worker *w);
 /*
  * Drain, stop and free it. From the call on nothing is accepted any more (queueing answers false, also to its own works);
  * every work that was accepted before has run on return, also if the worker was parked, frozen, or not started: it resumes.
- * In its works kthread_should_stop() is true then. A delayed work whose time has not come does not run: it is idle then,
- * and a warning is logged; cancel it before. The same when kthread_stop() ends its thread; the worker then still has to
- * be destroyed.
+ * In its works kthread_should_stop() is true then, and KTHREAD_INTERRUPT breaks their system calls. A delayed work whose
+ * time has not come does not run: it is idle then, and a warning is logged; cancel it before. The same when kthread_stop()
+ * ends its thread; the worker then still has to be destroyed.
  *
  * Others may still be queueing, flushing and cancelling when this is called; no new call with this worker may begin after
  * it has returned. Works stay good: to cancel or flush one afterwards, or to queue it on another worker, is allowed.

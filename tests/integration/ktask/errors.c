@@ -15,18 +15,6 @@ const char *__tsan_default_options(void)
 #define BYTES 2048u
 #define LEAST 32u
 
-static int start_machine(void **state)
-{
-	sim_start(NULL);
-	return 0;
-}
-
-static int stop_machine(void **state)
-{
-	sim_stop();
-	return 0;
-}
-
 /* ---- undo ----------------------------------------------------------------------------------------------------------- */
 
 /* A byte is 0; 1 while it is done; 2 when its chunk has failed, and nobody may touch it any more. */

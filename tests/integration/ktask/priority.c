@@ -15,18 +15,6 @@ const char *__tsan_default_options(void)
 
 #define HELPERS 4
 
-static int start_machine(void **state)
-{
-	sim_start(NULL);
-	return 0;
-}
-
-static int stop_machine(void **state)
-{
-	sim_stop();
-	return 0;
-}
-
 static int my_nice(void)
 {
 	return getpriority(PRIO_PROCESS, 0);

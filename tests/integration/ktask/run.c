@@ -7,18 +7,6 @@
 
 #define UNITS 4096u
 
-static int start_machine(void **state)
-{
-	sim_start(NULL);
-	return 0;
-}
-
-static int stop_machine(void **state)
-{
-	sim_stop();
-	return 0;
-}
-
 /* ---- coverage ----------------------------------------------------------------------------------------------------- */
 
 struct cover {

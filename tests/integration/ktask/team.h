@@ -58,4 +58,16 @@ static inline size_t team_count(struct team *team)
 #define AT(number) ((void *)(uintptr_t)(number))
 #define NUMBER(position) ((size_t)(uintptr_t)(position))
 
+static inline int start_machine(void **state)
+{
+	sim_start(NULL);
+	return 0;
+}
+
+static inline int stop_machine(void **state)
+{
+	sim_stop();
+	return 0;
+}
+
 #endif

@@ -524,15 +524,11 @@ static void the_worker_and_a_call__at_every_instant(void **state)
 	pairs(true);
 }
 
-static void quiet(int level, const char *message, void *arg)
-{
-}
-
 static int start(void **state)
 {
 	struct kthread_config config = KTHREAD_CONFIG_INIT;
 
-	config.log = quiet;
+	config.log = say_nothing;
 	config.poll_ms = 0;
 	config.uevents = false;
 	config.inotify = false;

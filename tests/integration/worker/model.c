@@ -718,23 +718,11 @@ static void model__says_what_happens(void **state)
 	print_message("%u seeds, %lu calls, of which %lu had to wait\n", played, calls_made, calls_blocked);
 }
 
-static void quiet(int level, const char *message, void *arg)
-{
-}
-
-static int start(void **state)
-{
-	struct kthread_config config = KTHREAD_CONFIG_INIT;
-
-	config.log = quiet;
-	return kthread_init(&config);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(model__says_what_happens),
 	};
 
-	return cmocka_run_group_tests(tests, start, fini_finds_nothing);
+	return cmocka_run_group_tests(tests, start_without_a_log, fini_finds_nothing);
 }

@@ -198,23 +198,11 @@ static void freeze__against_all_pairs(void **state)
 	}
 }
 
-static void quiet(int level, const char *message, void *arg)
-{
-}
-
-static int start(void **state)
-{
-	struct kthread_config config = KTHREAD_CONFIG_INIT;
-
-	config.log = quiet;
-	return kthread_init(&config);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(freeze__against_all_pairs),
 	};
 
-	return cmocka_run_group_tests(tests, start, fini_finds_nothing);
+	return cmocka_run_group_tests(tests, start_without_a_log, fini_finds_nothing);
 }

@@ -378,18 +378,6 @@ static void storm__works_outlive_their_workers(void **state)
 	print_message("%lu runs, %lu cancelled\n", ran, cancelled);
 }
 
-static void quiet(int level, const char *message, void *arg)
-{
-}
-
-static int start(void **state)
-{
-	struct kthread_config config = KTHREAD_CONFIG_INIT;
-
-	config.log = quiet;
-	return kthread_init(&config);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -398,5 +386,5 @@ int main(void)
 	    cmocka_unit_test(storm__works_outlive_their_workers),
 	};
 
-	return cmocka_run_group_tests(tests, start, fini_finds_nothing);
+	return cmocka_run_group_tests(tests, start_without_a_log, fini_finds_nothing);
 }

@@ -145,4 +145,17 @@ static inline intptr_t call_freeze(void *unused)
 	return kthread_freeze_all(AWAIT_LIMIT_NS);
 }
 
+static inline void say_nothing(int level, const char *message, void *arg)
+{
+}
+
+/* For tests that have works refused and lost by the thousand. */
+static inline int start_without_a_log(void **state)
+{
+	struct kthread_config config = KTHREAD_CONFIG_INIT;
+
+	config.log = say_nothing;
+	return kthread_init(&config);
+}
+
 #endif

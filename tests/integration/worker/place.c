@@ -6,6 +6,8 @@
 
 #include "works.h"
 
+#include <sys/prctl.h>
+
 static struct kthread_worker *on_cpu(unsigned int cpu, unsigned int flags)
 {
 	struct kthread_worker *w = kthread_run_worker_on_cpu(cpu, flags, "on/%u");
@@ -365,6 +367,66 @@ static void fork__in_a_work(void **state)
 	kthread_destroy_worker(w);
 }
 
+/* It runs in the child, too, which queues it to a worker of its own. */
+static void queues_itself_in_the_child(struct gated *gated)
+{
+	int status = -1;
+	pid_t pid;
+
+	pid = fork();
+	if (pid == 0) {
+		struct kthread_worker *w = kthread_init(NULL) == 0 ? kthread_run_worker(0, "child's") : NULL;
+
+		gated->inside = NULL;
+		atomic_store(&gated->running, false);
+		if (!w || !kthread_queue_work(w, &gated->dwork.work))
+			_exit(1);
+		kthread_flush_work(&gated->dwork.work);
+		_exit(gated->runs == 1 ? 0 : 2);
+	}
+	CHECK(pid > 0 && waitpid(pid, &status, 0) == pid);
+	atomic_store(&child_status, status);
+}
+
+static void fork__in_a_work__which_the_child_queues_anew(void **state)
+{
+#ifndef __SANITIZE_THREAD__
+	struct kthread_worker *w = kthread_run_worker(0, "parent's");
+	struct gated gated;
+
+	free_init(&gated);
+	gated.inside = queues_itself_in_the_child;
+	atomic_store(&child_status, -1);
+	assert_true(kthread_queue_work(w, &gated.dwork.work));
+	kthread_flush_work(&gated.dwork.work);
+	assert_int_equal(child_status, 0);
+	assert_int_equal(gated.runs, 1);
+	kthread_destroy_worker(w);
+#else
+	skip(); /* no threads after fork() */
+#endif
+}
+
+/* ---- the thread ---------------------------------------------------------------------------------------------------- */
+
+static void reads_slack(struct gated *gated)
+{
+	CHECK(prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0) == 1);
+}
+
+/* Else works would be late by 50 us. */
+static void timer_slack__is_as_small_as_can_be(void **state)
+{
+	struct kthread_worker *w = kthread_run_worker(0, "prompt");
+	struct gated gated;
+
+	free_init(&gated);
+	gated.inside = reads_slack;
+	assert_true(kthread_queue_work(w, &gated.dwork.work));
+	kthread_destroy_worker(w);
+	assert_int_equal(gated.runs, 1);
+}
+
 /* ---- input --------------------------------------------------------------------------------------------------------- */
 
 static void fails_with(struct kthread_worker *w, int error)
@@ -466,6 +528,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(stop__in_the_middle, start, stop),
 	    cmocka_unit_test_setup_teardown(fork__the_child_has_no_workers, start, stop),
 	    cmocka_unit_test_setup_teardown(fork__in_a_work, start, stop),
+	    cmocka_unit_test_setup_teardown(fork__in_a_work__which_the_child_queues_anew, start, stop),
+	    cmocka_unit_test_setup_teardown(timer_slack__is_as_small_as_can_be, start, stop),
 	    cmocka_unit_test_setup_teardown(bad_input__is_told, start, stop),
 	    cmocka_unit_test_setup_teardown(attr__is_the_threads, start, stop),
 	};

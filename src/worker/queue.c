@@ -89,7 +89,6 @@ static void gather_due(struct kthread_worker *w)
 	while (work) {
 		struct kthread_work *next = work->next;
 
-		atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_DELAYED, memory_order_relaxed);
 		kt_worker_append(w, work);
 		work = next;
 	}
@@ -227,8 +226,7 @@ size_t kt_worker_close(struct kthread_worker *w)
 	for (work = kt_wheel_expire(&w->wheel, KT_NEVER); work; works++) {
 		struct kthread_work *next = work->next;
 
-		atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)(WORK_PENDING | WORK_DELAYED),
-		                          memory_order_acq_rel);
+		atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_PENDING, memory_order_acq_rel);
 		work = next;
 	}
 	return works;
@@ -316,7 +314,7 @@ static struct kthread_worker *lock_owner(struct kthread_work *work, bool due, en
 				if (due)
 					gather_due(w);
 				state = atomic_load_explicit(kt_work_state(work), memory_order_acquire);
-				*place = state & WORK_DELAYED      ? DELAYED
+				*place = kt_wheel_has(work)        ? DELAYED
 				         : !(state & WORK_PENDING) ? (w->current == work ? RUNNING : NOWHERE)
 				                                   : LISTED;
 				if (*place != LISTED || work->prev)
@@ -361,7 +359,6 @@ static bool arm(struct kthread_worker *w, struct kthread_delayed_work *dwork, ui
 {
 	const uint64_t now = kt_now();
 
-	atomic_fetch_or_explicit(kt_work_state(&dwork->work), WORK_DELAYED, memory_order_relaxed);
 	dwork->expires = delay_ns < KT_NEVER - now ? now + delay_ns : KT_NEVER;
 	kt_wheel_add(&w->wheel, dwork, now);
 	return dwork->expires < w->wake_at && kt_worker_owes_wake(w);
@@ -431,8 +428,6 @@ bool kthread_mod_delayed_work(struct kthread_worker *w, struct kthread_delayed_w
 		if (delay_ns) {
 			wake = arm(owner, dwork, delay_ns);
 		} else {
-			atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_DELAYED,
-			                          memory_order_relaxed);
 			kt_worker_append(owner, work);
 			wake = kt_worker_owes_wake(owner);
 		}
@@ -477,8 +472,7 @@ static bool cancel_at_once(struct kthread_work *work, bool *was_pending)
 	if (*was_pending) {
 		take_out(w, work, place);
 		/* release: pairs with claim() */
-		atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)(WORK_PENDING | WORK_DELAYED),
-		                          memory_order_release);
+		atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_PENDING, memory_order_release);
 	}
 	kt_worker_unlock(w);
 	return true;
@@ -486,7 +480,6 @@ static bool cancel_at_once(struct kthread_work *work, bool *was_pending)
 
 bool kthread_cancel_work_sync(struct kthread_work *work)
 {
-	const unsigned int pending = WORK_PENDING | WORK_DELAYED;
 	struct kthread_worker *w;
 	enum place place;
 	bool was_pending = false;
@@ -499,9 +492,11 @@ bool kthread_cancel_work_sync(struct kthread_work *work)
 	was_pending = place == LISTED || place == DELAYED;
 	if (was_pending) {
 		take_out(w, work, place);
-		atomic_fetch_and_explicit(kt_work_state(work), ~pending, memory_order_relaxed);
+		atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_PENDING, memory_order_relaxed);
 	} else if (place == FOREIGN) {
-		was_pending = atomic_fetch_and_explicit(kt_work_state(work), ~pending, memory_order_relaxed) & pending;
+		was_pending =
+		    atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_PENDING, memory_order_relaxed) &
+		    WORK_PENDING;
 	}
 	if (w && w->current == work && !inside(w))
 		wait_behind(w, &w->list);

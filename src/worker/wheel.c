@@ -58,7 +58,7 @@ static void append(struct kt_wheel *wheel, unsigned int level, unsigned int slot
 {
 	struct kthread_work **first = &wheel->slots[level][slot];
 
-	work->slot = level * KT_WHEEL_SLOTS + slot;
+	work->slot = 1 + level * KT_WHEEL_SLOTS + slot;
 	work->next = NULL;
 	if (!is_filled(wheel, level, slot)) {
 		mark(wheel, level, slot, true);
@@ -73,8 +73,8 @@ static void append(struct kt_wheel *wheel, unsigned int level, unsigned int slot
 
 static void take_out(struct kt_wheel *wheel, struct kthread_work *work)
 {
-	const unsigned int level = work->slot / KT_WHEEL_SLOTS;
-	const unsigned int slot = work->slot % KT_WHEEL_SLOTS;
+	const unsigned int level = (work->slot - 1) / KT_WHEEL_SLOTS;
+	const unsigned int slot = (work->slot - 1) % KT_WHEEL_SLOTS;
 	struct kthread_work **first = &wheel->slots[level][slot];
 
 	if (work->next)
@@ -88,6 +88,7 @@ static void take_out(struct kt_wheel *wheel, struct kthread_work *work)
 	else
 		mark(wheel, level, slot, false);
 	work->prev = NULL;
+	work->slot = 0;
 }
 
 static struct kthread_work *take_all(struct kt_wheel *wheel, unsigned int level, unsigned int slot)
@@ -252,7 +253,7 @@ static void append_sorted(struct chain *due, struct kthread_work *work)
 		due->end = &(*due->end)->next;
 }
 
-/* All of a slot. Their prev is theirs again. */
+/* All of a slot. */
 static void move_slot(struct kt_wheel *wheel, unsigned int slot, struct chain *due)
 {
 	struct kthread_work *const first = take_all(wheel, 0, slot);
@@ -261,6 +262,7 @@ static void move_slot(struct kt_wheel *wheel, unsigned int slot, struct chain *d
 		if (work->next)
 			__builtin_prefetch(work->next->next);
 		work->prev = NULL;
+		work->slot = 0;
 		wheel->count--;
 	}
 	append_sorted(due, first);

@@ -12,6 +12,7 @@
 #define KT_WORKER_WHEEL_H
 
 #include <kthread/worker.h>
+#include <stdbool.h>
 
 #define KT_WHEEL_TICK_BITS 16u /* 65.5 us */
 #define KT_WHEEL_LEVELS 6u     /* 16 + 6 * 8 = 64 bits of nanoseconds */
@@ -33,7 +34,12 @@ void kt_wheel_init(struct kt_wheel *wheel);
 void kt_wheel_add(struct kt_wheel *wheel, struct kthread_delayed_work *dwork, uint64_t now);
 void kt_wheel_remove(struct kt_wheel *wheel, struct kthread_delayed_work *dwork);
 
-/* Take out all that is due at now, in the order of their times: a chain by `next`. */
+static inline bool kt_wheel_has(const struct kthread_work *work)
+{
+	return work->slot != 0;
+}
+
+/* Take out all that is due at now, in the order of their times: a chain by `next`; their prev is NULL. */
 struct kthread_work *kt_wheel_expire(struct kt_wheel *wheel, uint64_t now);
 
 /* Sort up to `most` works into lower levels ahead of their time. True if some that could be are left. */

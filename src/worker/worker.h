@@ -7,7 +7,7 @@
  *   on its way             WORK_PENDING, prev NULL: whoever set the bit owns it, and brings it into the inbox or the wheel
  *   in the inbox           the same
  *   in the list            WORK_PENDING, prev not NULL
- *   in the wheel           WORK_PENDING, WORK_DELAYED
+ *   in the wheel           WORK_PENDING, kt_wheel_has()
  * and any of these with a number of cancellers besides, who keep new owners away. Out of the list, and pending no more,
  * it comes under the lock of its worker, together with becoming `current`.
  */
@@ -22,7 +22,7 @@
 #include "base/library.h"
 #include "worker/wheel.h"
 
-enum { WORK_PENDING = 1, WORK_DELAYED = 2, WORK_CANCELLER = 4 };
+enum { WORK_PENDING = 1, WORK_CANCELLER = 2 };
 
 /* Words of the inbox that are no work. */
 #define INBOX_SLEEPING ((struct kthread_work *)1) /* empty, and the thread sleeps: whoever replaces this wakes it */

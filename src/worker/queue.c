@@ -51,6 +51,11 @@ void kt_worker_unlink(struct kthread_work *work)
 	work->prev = NULL;
 }
 
+static bool is_current(const struct kthread_worker *w, const struct kthread_work *work)
+{
+	return atomic_load_explicit(&w->current, memory_order_relaxed) == work;
+}
+
 static struct kthread_work *first(struct kthread_worker *w)
 {
 	return w->list.next == &w->list ? NULL : w->list.next;
@@ -94,30 +99,93 @@ static void gather_due(struct kthread_worker *w)
 	}
 }
 
+/* ---- the batch -------------------------------------------------------------------------------------------------- */
+
+/* Under the lock: what the thread has not begun of its batch is in the list again. */
+static void recall_batch(struct kthread_worker *w)
+{
+	unsigned int slot = atomic_load_explicit(&w->batched, memory_order_relaxed);
+
+	atomic_store_explicit(&w->batched, 0, memory_order_relaxed);
+	while (slot-- > 0) {
+		/* acquire: pairs with next_of_batch(), so `current` is the one that we do not find */
+		struct kthread_work *work = atomic_load_explicit(&w->batch[slot], memory_order_acquire);
+
+		if (!work)
+			break; /* those before it have been taken, too */
+		work = atomic_exchange_explicit(&w->batch[slot], NULL, memory_order_acquire);
+		if (!work)
+			break;
+		insert_after(&w->list, work);
+	}
+}
+
 void kt_worker_gather(struct kthread_worker *w)
 {
+	recall_batch(w);
 	gather_inbox(w);
 	gather_due(w);
 }
 
+/* Under the lock, by the thread, whose batch is empty: the list's first works. */
+static void fill_batch(struct kthread_worker *w)
+{
+	struct kthread_work *work = w->list.next;
+	unsigned int slot = 0;
+
+	while (slot < BATCH && work != &w->list) {
+		struct kthread_work *next = work->next;
+
+		work->prev = NULL;
+		atomic_store_explicit(&w->batch[slot++], work, memory_order_relaxed);
+		work = next;
+	}
+	w->list.next = work;
+	work->prev = &w->list;
+	w->taken = 0;
+	atomic_store_explicit(&w->batched, slot, memory_order_relaxed);
+}
+
+/*
+ * By the thread: the next one is current. While it was about to take the one that it has made current, somebody may have
+ * brought that back into the list: then NULL, and the lock tells. Who finds there a `current` that does not run waits for
+ * it in vain, but not for long.
+ */
+static struct kthread_work *next_of_batch(struct kthread_worker *w)
+{
+	struct kthread_work *work = w->taken < atomic_load_explicit(&w->batched, memory_order_relaxed)
+	                                ? atomic_load_explicit(&w->batch[w->taken], memory_order_relaxed)
+	                                : NULL;
+
+	if (!work)
+		return NULL;
+	atomic_store_explicit(&w->current, work, memory_order_relaxed);
+	/* release: pairs with recall_batch() */
+	return atomic_exchange_explicit(&w->batch[w->taken++], NULL, memory_order_acq_rel);
+}
+
 struct kthread_work *kt_worker_next(struct kthread_worker *w)
 {
-	struct kthread_work *work;
+	struct kthread_work *work = next_of_batch(w);
 
-	kt_worker_lock(w);
-	if (!first(w) || w->wheel.count) /* what is due goes before what is queued from now on */
-		kt_worker_gather(w);
-	work = first(w);
-	w->current = work;
 	if (!work) {
-		atomic_store_explicit(&w->beckoned, false, memory_order_relaxed);
-	} else {
-		kt_worker_unlink(work);
-		/* From here on it may be queued again. acq_rel: what anybody did before he queued it, or was told that it is
-		 * pending, is seen by the function; pairs with claim(). */
-		atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_PENDING, memory_order_acq_rel);
+		kt_worker_lock(w);
+		if (!first(w) || w->wheel.count) /* what is due goes before what is queued from now on */
+			kt_worker_gather(w);
+		work = first(w);
+		atomic_store_explicit(&w->current, work, memory_order_relaxed);
+		if (work)
+			kt_worker_unlink(work);
+		else
+			atomic_store_explicit(&w->beckoned, false, memory_order_relaxed);
+		if (!w->wheel.count)
+			fill_batch(w);
+		kt_worker_unlock(w);
 	}
-	kt_worker_unlock(w);
+	/* From here on it may be queued again. acq_rel: what anybody did before he queued it, or was told that it is pending,
+	 * is seen by the function; pairs with claim(). */
+	if (work)
+		atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_PENDING, memory_order_acq_rel);
 	return work;
 }
 
@@ -139,7 +207,8 @@ void kt_worker_rest(struct kthread_worker *w)
 	struct kthread_work *work;
 
 	kt_worker_lock(w);
-	w->current = NULL;
+	recall_batch(w);
+	atomic_store_explicit(&w->current, NULL, memory_order_relaxed);
 	while ((work = first(w)) && work->fn == pass_barrier) {
 		kt_worker_unlink(work);
 		pass_barrier(work);
@@ -174,7 +243,7 @@ void kthread_flush_worker(struct kthread_worker *w)
 		return;
 	kt_worker_lock(w);
 	kt_worker_gather(w);
-	if (inside(w) || (!first(w) && !w->current))
+	if (inside(w) || (!first(w) && is_current(w, NULL)))
 		kt_worker_unlock(w);
 	else
 		wait_behind(w, w->list.prev);
@@ -185,7 +254,8 @@ size_t kt_worker_abandon(struct kthread_worker *w)
 	struct kthread_work *work;
 	size_t works = 0;
 
-	w->current = NULL;
+	recall_batch(w);
+	atomic_store_explicit(&w->current, NULL, memory_order_relaxed);
 	while ((work = first(w))) {
 		kt_worker_unlink(work);
 		if (work == &w->last)
@@ -272,7 +342,7 @@ static struct kthread_worker *belong(struct kthread_worker *w, struct kthread_wo
 		return w;
 	}
 	kt_worker_lock(former);
-	if (former->current == work)
+	if (is_current(former, work))
 		w = former;
 	else
 		atomic_store_explicit(owner_of(work), w, memory_order_release);
@@ -310,12 +380,13 @@ static struct kthread_worker *lock_owner(struct kthread_work *work, bool due, en
 		if (w) {
 			kt_worker_lock(w);
 			if (atomic_load_explicit(owner_of(work), memory_order_relaxed) == w) {
+				recall_batch(w);
 				gather_inbox(w);
 				if (due)
 					gather_due(w);
 				state = atomic_load_explicit(kt_work_state(work), memory_order_acquire);
 				*place = kt_wheel_has(work)        ? DELAYED
-				         : !(state & WORK_PENDING) ? (w->current == work ? RUNNING : NOWHERE)
+				         : !(state & WORK_PENDING) ? (is_current(w, work) ? RUNNING : NOWHERE)
 				                                   : LISTED;
 				if (*place != LISTED || work->prev)
 					return w;
@@ -361,6 +432,7 @@ static bool arm(struct kthread_worker *w, struct kthread_delayed_work *dwork, ui
 
 	dwork->expires = delay_ns < KT_NEVER - now ? now + delay_ns : KT_NEVER;
 	kt_wheel_add(&w->wheel, dwork, now);
+	recall_batch(w); /* from here on the thread looks at the time after each work */
 	return dwork->expires < w->wake_at && kt_worker_owes_wake(w);
 }
 
@@ -465,7 +537,7 @@ static bool cancel_at_once(struct kthread_work *work, bool *was_pending)
 	*was_pending = place == LISTED || place == DELAYED;
 	if (!w)
 		return place == NOWHERE;
-	if (w->current == work) {
+	if (is_current(w, work)) {
 		kt_worker_unlock(w);
 		return false;
 	}
@@ -498,7 +570,7 @@ bool kthread_cancel_work_sync(struct kthread_work *work)
 		    atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_PENDING, memory_order_relaxed) &
 		    WORK_PENDING;
 	}
-	if (w && w->current == work && !inside(w))
+	if (w && is_current(w, work) && !inside(w))
 		wait_behind(w, &w->list);
 	else if (w)
 		kt_worker_unlock(w);

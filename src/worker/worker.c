@@ -147,6 +147,7 @@ static bool run_what_is_queued(struct kthread_worker *w)
 			return false;
 	}
 	kt_worker_lock(w);
+	kt_worker_gather(w);
 	if (work != &w->last)
 		kt_worker_unlink(&w->last);
 	kt_worker_unlock(w);
@@ -305,7 +306,9 @@ static struct kthread_worker *prepare(unsigned int flags)
 	w->slept_briefly = false;
 	w->list.next = w->list.prev = &w->list;
 	atomic_store_explicit(&w->beckoned, false, memory_order_relaxed);
-	w->current = NULL;
+	atomic_store_explicit(&w->batched, 0, memory_order_relaxed);
+	w->taken = 0;
+	atomic_store_explicit(&w->current, NULL, memory_order_relaxed);
 	w->last = (struct kthread_work){.fn = NULL};
 	w->thread = NULL;
 	atomic_store_explicit(&w->epoch, atomic_load_explicit(&kt_epoch, memory_order_relaxed), memory_order_relaxed);

@@ -7,9 +7,10 @@
  *   on its way             WORK_PENDING, prev NULL: whoever set the bit owns it, and brings it into the inbox or the wheel
  *   in the inbox           the same
  *   in the list            WORK_PENDING, prev not NULL
+ *   in the batch           WORK_PENDING, prev NULL: whoever empties its slot has it
  *   in the wheel           WORK_PENDING, kt_wheel_has()
- * and any of these with a number of cancellers besides, who keep new owners away. Out of the list, and pending no more,
- * it comes under the lock of its worker, together with becoming `current`.
+ * and any of these with a number of cancellers besides, who keep new owners away. It becomes `current` before it leaves
+ * the list or the batch, and is pending no more after that.
  */
 #ifndef KT_WORKER_WORKER_H
 #define KT_WORKER_WORKER_H
@@ -23,6 +24,9 @@
 #include "worker/wheel.h"
 
 enum { WORK_PENDING = 1, WORK_CANCELLER = 2 };
+
+/* So many are taken out of the list at a time. */
+#define BATCH 16u
 
 /* Words of the inbox that are no work. */
 #define INBOX_SLEEPING ((struct kthread_work *)1) /* empty, and the thread sleeps: whoever replaces this wakes it */
@@ -39,16 +43,22 @@ struct kthread_worker {
 	atomic_uint lock __attribute__((aligned(64)));
 	/* Under the lock: */
 	unsigned int wakes_owed;
-	bool asleep;                  /* or about to be: new works in the list have to wake it */
-	atomic_bool beckoned;         /* awake, and something came into the list: it looks at this without the lock */
-	bool closed;                  /* INBOX_CLOSED: stays so */
-	uint64_t wake_at;             /* while asleep */
-	struct kthread_work list;     /* a ring: its next is the first, its prev the last */
-	struct kthread_work *current; /* compared, never followed: it may have freed itself */
-	struct kthread_work last;     /* in the list while its CPU is about to go: what is behind waits. Not a work */
+	bool asleep;              /* or about to be: new works in the list have to wake it */
+	atomic_bool beckoned;     /* awake, and something came into the list: it looks at this without the lock */
+	bool closed;              /* INBOX_CLOSED: stays so */
+	uint64_t wake_at;         /* while asleep */
+	struct kthread_work list; /* a ring: its next is the first, its prev the last */
+	struct kthread_work last; /* in the list while its CPU is about to go: what is behind waits. Not a work */
 
-	bool slept_briefly; /* its thread's own */
-	atomic_uint epoch;  /* see kt_epoch; relaxed: a late canceller looks while the memory is taken again */
+	/* The thread's line. The works before the list's first: the thread takes them from batch[taken] on, without the lock;
+	 * whoever holds the lock may bring them back into the list. */
+	struct kthread_work *_Atomic batch[BATCH] __attribute__((aligned(64)));
+	atomic_uint batched;                  /* in how many slots there may be one; changes under the lock */
+	unsigned int taken;                   /* the thread's own */
+	struct kthread_work *_Atomic current; /* compared, never followed: it may have freed itself */
+	bool slept_briefly;                   /* the thread's own */
+
+	atomic_uint epoch; /* see kt_epoch; relaxed: a late canceller looks while the memory is taken again */
 	unsigned int flags;
 	unsigned int cpu; /* KTHREAD_WORKER_PER_CPU */
 	LIST_ENTRY(kthread_worker) link;
@@ -73,7 +83,7 @@ static inline void kt_worker_unlock(struct kthread_worker *w)
 /* Under the lock: must it be woken? If so unlock, then kt_worker_wake(). */
 bool kt_worker_owes_wake(struct kthread_worker *w);
 void kt_worker_wake(struct kthread_worker *w);
-/* Under the lock: bring what is in the inbox, then what is due, into the list. */
+/* Under the lock: bring the batch, what is in the inbox, then what is due, into the list. */
 void kt_worker_gather(struct kthread_worker *w);
 /* Under the lock. */
 void kt_worker_append(struct kthread_worker *w, struct kthread_work *work);

@@ -17,6 +17,7 @@
 
 #include "base/log.h"
 #include "base/options.h"
+#include "base/trace.h"
 
 enum state { DOWN, UP, FORKED };
 
@@ -333,10 +334,12 @@ static void before_fork(void)
 		if (kt_rooms[i]->fork_prepare)
 			kt_rooms[i]->fork_prepare();
 	}
+	kt_trace_fork_prepare(); /* innermost: from here on nothing can be told, or logged */
 }
 
 static void after_fork_in_parent(void)
 {
+	kt_trace_fork_parent();
 	for (size_t i = 0; kt_rooms[i]; i++) {
 		if (kt_rooms[i]->fork_parent)
 			kt_rooms[i]->fork_parent();
@@ -346,6 +349,7 @@ static void after_fork_in_parent(void)
 
 static void after_fork_in_child(void)
 {
+	kt_trace_fork_child();
 	atomic_fetch_add_explicit(&kt_epoch, 1, memory_order_relaxed); /* alone here */
 	for (size_t i = rooms(); i-- > 0;) {
 		if (kt_rooms[i]->fork_child)

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include "base/trace.h"
+
 struct kt_kept_message {
 	STAILQ_ENTRY(kt_kept_message) next;
 	int level;
@@ -89,16 +91,30 @@ static void keep(int level, const char *text)
 	holding.has_kept = true;
 }
 
+static void tell(int level, const char *text)
+{
+	struct kt_trace_event event = KT_TRACE_EMPTY;
+
+	kt_trace_number(&event, "level", level);
+	kt_trace_text(&event, "message", text);
+	kt_trace("log", &event);
+}
+
 void kt_log(int level, const char *format, ...)
 {
+	const bool heard = sink.fn || level <= sink.stderr_level;
 	char text[512];
 	va_list args;
 
-	if (!sink.fn && level > sink.stderr_level)
+	if (!heard && !kt_trace_is_on())
 		return;
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
+	if (kt_trace_is_on())
+		tell(level, text);
+	if (!heard)
+		return;
 	if (holding.locks == 0 && !mine.delivering)
 		deliver(level, text);
 	else

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/trace.h"
 #include "machine/cpumask.h"
 
 /* ---- the list --------------------------------------------------------------------------------------------------- */
@@ -118,12 +119,30 @@ static void set_up(struct kt_steps *steps, struct kt_instance *instance, unsigne
 	kt_unlock(&steps->lock);
 }
 
-/* NULL is a success. A positive answer would read as the number of a step. */
-static int call(kthread_cpuhp_fn fn, unsigned int cpu, void *address)
+static void tell(const struct kt_step *step, unsigned int cpu, const char *what, int result)
 {
-	const int error = fn ? fn(cpu, address) : 0;
+	struct kt_trace_event event = KT_TRACE_EMPTY;
 
-	return error > 0 ? -error : error;
+	kt_trace_text(&event, "name", step->name);
+	kt_trace_number(&event, "cpu", cpu);
+	kt_trace_text(&event, "call", what);
+	kt_trace_number(&event, "result", result);
+	kt_trace("step", &event);
+}
+
+/* NULL is a success. A positive answer would read as the number of a step. */
+static int call(const struct kt_step *step, kthread_cpuhp_fn fn, const char *what, unsigned int cpu, void *address)
+{
+	int error;
+
+	if (!fn)
+		return 0;
+	error = fn(cpu, address);
+	if (error > 0)
+		error = -error;
+	if (kt_trace_is_on())
+		tell(step, cpu, what, error);
+	return error;
 }
 
 static int start(struct kt_steps *steps, const struct kt_step *step, struct kt_instance *instance, unsigned int cpu)
@@ -132,7 +151,7 @@ static int start(struct kt_steps *steps, const struct kt_step *step, struct kt_i
 
 	if (is_up(steps, instance, cpu))
 		return 0;
-	error = call(step->startup, cpu, instance->address);
+	error = call(step, step->startup, "startup", cpu, instance->address);
 	if (!error) {
 		set_up(steps, instance, cpu, true);
 		instance->pass = steps->pass;
@@ -146,7 +165,7 @@ static int tear_down(struct kt_steps *steps, const struct kt_step *step, struct 
 
 	if (!is_up(steps, instance, cpu))
 		return 0;
-	error = call(step->teardown, cpu, instance->address);
+	error = call(step, step->teardown, "teardown", cpu, instance->address);
 	if (!error) {
 		set_up(steps, instance, cpu, false);
 		instance->pass = steps->pass;

@@ -28,7 +28,8 @@ static struct {
 	cpu_set_t *there;  /* online and allowed, by the last look */
 	cpu_set_t *work;
 	bool unsettled; /* by an admission, since the last look */
-} hotplug = {.steps = {.lock = PTHREAD_MUTEX_INITIALIZER}};
+	int asked_for;  /* the CPU that somebody gives up or takes back; -1 = none: what happens has been seen */
+} hotplug = {.steps = {.lock = PTHREAD_MUTEX_INITIALIZER}, .asked_for = -1};
 
 struct kt_steps *kt_hotplug_steps(void)
 {
@@ -64,10 +65,12 @@ static bool any_step(void)
 
 /* ---- one CPU ---------------------------------------------------------------------------------------------------- */
 
-static int admit(void)
+/* cpu: the one that changes; -1 = none that is usable. */
+static int admit(int cpu)
 {
+	const bool cooperative = cpu >= 0 && cpu == hotplug.asked_for;
 	bool settled = true;
-	const int error = kt_placement_admit(hotplug.up, &settled);
+	const int error = kt_placement_admit(hotplug.up, cooperative, &settled);
 
 	hotplug.unsettled |= error || !settled;
 	return error;
@@ -79,7 +82,7 @@ static int let_in(unsigned int cpu)
 	kt_lock(&hotplug.steps.lock);
 	kt_cpus_add(hotplug.setsize, hotplug.up, cpu);
 	kt_unlock(&hotplug.steps.lock);
-	return admit();
+	return admit((int)cpu);
 }
 
 static int shut_out(unsigned int cpu)
@@ -87,7 +90,7 @@ static int shut_out(unsigned int cpu)
 	kt_lock(&hotplug.steps.lock);
 	kt_cpus_remove(hotplug.setsize, hotplug.up, cpu);
 	kt_unlock(&hotplug.steps.lock);
-	return admit();
+	return admit((int)cpu);
 }
 
 int kt_hotplug_confine(void)
@@ -95,7 +98,7 @@ int kt_hotplug_confine(void)
 	kt_lock(&hotplug.steps.lock);
 	kt_cpus_and(hotplug.setsize, hotplug.up, hotplug.up, hotplug.there);
 	kt_unlock(&hotplug.steps.lock);
-	return admit(); /* or one that comes would be in the view before its steps have heard of it */
+	return admit(-1); /* or one that comes would be in the view before its steps have heard of it */
 }
 
 /* Whatever is still up goes down; nothing can stop it. */
@@ -226,7 +229,7 @@ static void forget_gone(void)
 	kt_lock(&hotplug.steps.lock);
 	kt_cpus_or(hotplug.setsize, hotplug.up, hotplug.up, hotplug.work);
 	kt_unlock(&hotplug.steps.lock);
-	admit();
+	admit(-1);
 }
 
 static void read_there(void)
@@ -297,6 +300,7 @@ int kt_hotplug_give_up(unsigned int cpu, enum kt_giver giver, unsigned int flags
 {
 	int error;
 
+	hotplug.asked_for = (int)cpu;
 	if (kt_view_has(KT_USABLE, cpu)) {
 		error = is_last(cpu) ? -EBUSY : take_down(cpu, flags, deadline);
 	} else {
@@ -304,6 +308,7 @@ int kt_hotplug_give_up(unsigned int cpu, enum kt_giver giver, unsigned int flags
 		if (!error)
 			shut_out(cpu); /* not when it comes, either */
 	}
+	hotplug.asked_for = -1;
 	if (!error)
 		kt_cpus_add(hotplug.setsize, hotplug.given_up[giver], cpu);
 	return error;
@@ -322,7 +327,9 @@ static int look_for(unsigned int cpu)
 		follow();
 		return 0;
 	}
+	hotplug.asked_for = (int)cpu;
 	error = bring_up(cpu);
+	hotplug.asked_for = -1;
 	if (error) /* not tried again by follow() */
 		kt_cpus_add(hotplug.setsize, hotplug.failed, cpu);
 	follow();
@@ -373,6 +380,7 @@ int kt_transition_start(void)
 	if (!sets)
 		return -ENOMEM;
 	hotplug.setsize = setsize;
+	hotplug.asked_for = -1; /* a forked child may find another: of a callback that has forked */
 	hotplug.up = (cpu_set_t *)(void *)sets;
 	hotplug.failed = (cpu_set_t *)(void *)(sets + FAILED * setsize);
 	hotplug.there = (cpu_set_t *)(void *)(sets + THERE * setsize);

@@ -13,6 +13,7 @@
 
 #include "base/library.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "machine/cpulist.h"
 #include "machine/cpumask.h"
 #include "machine/look.h"
@@ -198,10 +199,47 @@ static bool views_differ(const struct kt_view *a, const struct kt_view *b)
 	       memcmp(a->set[0], b->set[0], KT_SETS * a->setsize) != 0;
 }
 
+/* ---- telling --------------------------------------------------------------------------------------------------- */
+
+static void tell_set(struct kt_trace_event *event, const char *key, const struct kt_view *view, enum kt_set set)
+{
+	char list[KT_TRACE_LIST];
+
+	kt_trace_text(event, key,
+	              kthread_cpulist_format(view->setsize, view->set[set], list, sizeof(list)) < 0 ? NULL : list);
+}
+
+static void tell_cpu(const struct kt_view *view, unsigned int cpu, bool cooperative)
+{
+	struct kt_trace_event event = KT_TRACE_EMPTY;
+
+	kt_trace_number(&event, "cpu", cpu);
+	kt_trace_bool(&event, "usable", kt_cpus_test(view->setsize, view->set[KT_USABLE], cpu));
+	kt_trace_text(&event, "cause", cooperative ? "cooperative" : "observed");
+	kt_trace("cpu", &event);
+}
+
+/* Each CPU whose usability differs, then the view as a whole. Before it is published: before anything follows from it. */
+static void tell(const struct kt_view *former, const struct kt_view *view, bool cooperative)
+{
+	struct kt_trace_event event = KT_TRACE_EMPTY;
+
+	for (unsigned int cpu = 0; cpu < view->setsize * CHAR_BIT; cpu++) {
+		if (kt_cpus_test(view->setsize, view->set[KT_USABLE], cpu) !=
+		    kt_cpus_test(view->setsize, former->set[KT_USABLE], cpu))
+			tell_cpu(view, cpu, cooperative);
+	}
+	kt_trace_number(&event, "generation", (int64_t)view->generation);
+	tell_set(&event, "online", view, KT_ONLINE);
+	tell_set(&event, "usable", view, KT_USABLE);
+	tell_set(&event, "housekeeping", view, KT_HOUSEKEEPING);
+	kt_trace("view", &event);
+}
+
 /* ---- renewal --------------------------------------------------------------------------------------------------- */
 
 /* Publish what the last look gives, if it is new. Needs a spare view to work in the next time: -ENOMEM without. */
-static int renew_locked(const cpu_set_t *asked, bool *ret_changed)
+static int renew_locked(const cpu_set_t *asked, bool cooperative, bool *ret_changed)
 {
 	struct kt_view *spare;
 
@@ -213,6 +251,8 @@ static int renew_locked(const cpu_set_t *asked, bool *ret_changed)
 	if (!spare)
 		return -ENOMEM;
 	state.next->generation = current->generation + 1;
+	if (kt_trace_is_on())
+		tell(current, state.next, cooperative);
 	view_publish(state.next);
 	state.next = spare;
 	return 0;
@@ -231,7 +271,7 @@ static int look_and_renew(bool briefly, bool *ret_changed)
 	kt_lock(&scan);
 	if (!briefly || !kt_look_briefly())
 		kt_look_again();
-	error = renew_locked(housekeeping_in_force(), &changed);
+	error = renew_locked(housekeeping_in_force(), false, &changed);
 	kt_unlock(&scan);
 	if (!error)
 		*ret_changed = changed;
@@ -248,7 +288,7 @@ int kt_view_renew_briefly(bool *ret_changed)
 	return look_and_renew(true, ret_changed);
 }
 
-int kt_view_renew_admitted(const cpu_set_t *admitted, bool *ret_changed)
+int kt_view_renew_admitted(const cpu_set_t *admitted, bool cooperative, bool *ret_changed)
 {
 	bool changed;
 	int error = 0;
@@ -261,7 +301,7 @@ int kt_view_renew_admitted(const cpu_set_t *admitted, bool *ret_changed)
 	else
 		kt_cpus_copy(current->setsize, state.admitted, admitted);
 	if (!error)
-		error = renew_locked(housekeeping_in_force(), &changed);
+		error = renew_locked(housekeeping_in_force(), cooperative, &changed);
 	kt_unlock(&scan);
 	if (!error)
 		*ret_changed = changed;
@@ -308,7 +348,7 @@ int kt_view_renew_housekeeping(size_t setsize, const cpu_set_t *set, bool *ret_c
 	if (asked && !good_housekeeping(asked))
 		error = -EINVAL;
 	if (!error)
-		error = renew_locked(asked ? asked : state.configured, &changed);
+		error = renew_locked(asked ? asked : state.configured, false, &changed);
 	if (!error) {
 		free(state.asked);
 		state.asked = asked;

@@ -66,9 +66,10 @@ int kt_view_renew_housekeeping(size_t setsize, const cpu_set_t *set, bool *ret_c
 
 /*
  * A new view of what was seen last, in which only these CPUs (setsize bytes of the view) are usable; all of them, if that
- * would leave none. 0; -ENOMEM: the next renewal does it.
+ * would leave none. cooperative: what changes has been asked for (it is told so, no more). 0; -ENOMEM: the next renewal does
+ * it.
  */
-int kt_view_renew_admitted(const cpu_set_t *admitted, bool *ret_changed);
+int kt_view_renew_admitted(const cpu_set_t *admitted, bool cooperative, bool *ret_changed);
 
 /* The room's part in the library's life. Start reads the first view; -EINVAL with a log message if the configured
  * housekeeping list is malformed or has no usable CPU; -ENOMEM. */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/trace.h"
 #include "placement/placement.h"
 
 pthread_mutex_t kt_adopt_lock = PTHREAD_MUTEX_INITIALIZER; /* two adoptions of one thread meet here */
@@ -43,6 +44,16 @@ static int give_back(const cpu_set_t *came_with, pid_t tid)
 	return error;
 }
 
+static void tell_event(const char *name, const struct kthread *k)
+{
+	struct kt_trace_event event = KT_TRACE_EMPTY;
+
+	if (!kt_trace_is_on())
+		return;
+	kt_thread_event(&event, k);
+	kt_trace(name, &event);
+}
+
 /* Take k out of the library's care. Any number of times; the first has the result. */
 static int release(struct kthread *k, bool ended)
 {
@@ -63,6 +74,7 @@ static int release(struct kthread *k, bool ended)
 		kt_place_gone(k);
 		kt_registry_remove(k); /* last: it counts for kthread_fini() until its group is left */
 		kt_word_set(&k->word, W_EXITED);
+		tell_event("thread_unadopt", k);
 		if (!error && came_with)
 			error = give_back(came_with, tid);
 		free(came_with);
@@ -170,6 +182,7 @@ static int adopt_locked(struct kthread *k, pid_t tid)
 		return error;
 	}
 	kt_registry_add(k);
+	tell_event("thread_adopt", k);
 	kt_place_born(k, KTHREAD_REASON_START);
 	return 0;
 }

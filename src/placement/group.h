@@ -57,6 +57,9 @@ struct kt_place {
 	uint64_t broken_ns; /* of former times */
 	uint64_t reaffines;
 	uint64_t refusals;
+	/* What it was given last, and what it had before; of group->setsize bytes, behind us. No CPU: nothing yet, not known. */
+	cpu_set_t *given;
+	cpu_set_t *given_before;
 };
 
 extern pthread_mutex_t kt_placement_lock;

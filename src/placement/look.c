@@ -43,14 +43,14 @@ int kt_placement_look(enum kt_doubt doubt, const cpu_set_t *touched, bool *ret_s
 	return error ? error : place_error;
 }
 
-int kt_placement_admit(const cpu_set_t *admitted, bool *ret_settled)
+int kt_placement_admit(const cpu_set_t *admitted, bool cooperative, bool *ret_settled)
 {
 	bool changed = false;
 	int error;
 	int place_error = 0;
 
 	kt_lock(&kt_look_lock);
-	error = kt_view_renew_admitted(admitted, &changed);
+	error = kt_view_renew_admitted(admitted, cooperative, &changed);
 	if (changed)
 		place_error = kt_place_all(KT_DOUBT_NONE, NULL, true, KTHREAD_REASON_CPUS, ret_settled);
 	kt_unlock(&kt_look_lock);
@@ -194,7 +194,10 @@ uint64_t kthread_generation(void)
 
 static int start(void)
 {
-	kt_thread_hook(&kt_placement_hooks);
+	struct kt_view *view = kt_view_get();
+
+	kt_thread_hook(kt_placement_hooks(view->setsize));
+	kt_view_put(view);
 	return 0;
 }
 

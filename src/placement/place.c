@@ -4,12 +4,14 @@
  * has to be.
  */
 #include <errno.h>
+#include <kthread/inspect.h>
 #include <kthread/placement.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
+#include "base/trace.h"
 #include "machine/cpumask.h"
 #include "machine/topology.h"
 #include "placement/placement.h"
@@ -41,8 +43,9 @@ static bool is_gone(struct kt_place *place)
 	return place->ended;
 }
 
-/* Does the kernel have just this mask? (What it reports lacks CPUs that are not active; ours has none but usable.) */
-static bool kernel_agrees(const struct kt_place *place, const cpu_set_t *mask, size_t setsize)
+/* Does the kernel have just this mask? (What it reports lacks CPUs that are not active; ours has none but usable.) What it
+ * has instead is kept. */
+static bool kernel_agrees(struct kt_place *place, const cpu_set_t *mask, size_t setsize)
 {
 	cpu_set_t small;
 	cpu_set_t *now = setsize <= sizeof(small) ? &small : malloc(setsize);
@@ -52,6 +55,8 @@ static bool kernel_agrees(const struct kt_place *place, const cpu_set_t *mask, s
 		return false;       /* telling it again does no harm */
 	kt_cpus_zero(setsize, now); /* the kernel writes no more than it has CPUs for */
 	agrees = sched_getaffinity(tid_of(place), setsize, now) == 0 && kt_cpus_equal(setsize, now, mask);
+	if (!agrees)
+		kt_cpus_copy(setsize, place->given_before, now);
 	if (now != &small)
 		free(now);
 	return agrees;
@@ -110,6 +115,26 @@ static void lose_place(struct kt_place *place, uint64_t now)
 	kt_thread_set_broken(place->thread, true);
 }
 
+static void tell_given(const struct kt_place *place, bool broken)
+{
+	const size_t setsize = place->group->setsize;
+	struct kt_trace_event event = KT_TRACE_EMPTY;
+	const cpu_set_t *sets[] = {place->given_before, place->given};
+
+	kt_thread_event(&event, place->thread);
+	for (int i = 0; i < 2; i++) {
+		char list[KT_TRACE_LIST];
+		const bool known = !kt_cpus_empty(setsize, sets[i]) &&
+		                   kthread_cpulist_format(setsize, sets[i], list, sizeof(list)) >= 0;
+
+		kt_trace_text(&event, i == 0 ? "from" : "to", known ? list : NULL);
+	}
+	kt_trace_text(&event, "reason", kthread_reason_name(place->last_reason));
+	kt_trace_errno(&event, "errno", place->last_error);
+	kt_trace_bool(&event, "broken", broken);
+	kt_trace("thread_affine", &event);
+}
+
 static void note_given(struct kt_place *place, enum kthread_reason reason, uint64_t now)
 {
 	if (reason != KTHREAD_REASON_START)
@@ -138,12 +163,18 @@ static bool settle(struct kt_place *place, const struct kt_group *group, bool su
 		kt_thread_park_for_cpu(k);
 	}
 	if (place->born && !is_gone(place)) {
+		if (sure && !place->last_error) /* what was refused it never had */
+			kt_cpus_copy(group->setsize, place->given_before, place->given);
 		if (!sure && !kt_config()->simulate && !kernel_agrees(place, group->effective, group->setsize))
 			sure = true;
 		if (sure)
 			settled = give(place, group);
-		if (sure || reason == KTHREAD_REASON_START)
+		if (sure || reason == KTHREAD_REASON_START) {
+			kt_cpus_copy(group->setsize, place->given, group->effective);
 			note_given(place, reason, now);
+			if (kt_trace_is_on() && !place->ended)
+				tell_given(place, place->broken && (group->broken || !settled));
+		}
 	}
 	if (place->ended)
 		kt_word_set(&k->word, W_EXITED);
@@ -278,6 +309,10 @@ int kt_place_new(struct kthread *k, const struct kt_wish *wish)
 	struct kt_group *group;
 
 	place->thread = k;
+	view = kt_view_get();
+	place->given = (cpu_set_t *)(void *)(place + 1);
+	place->given_before = (cpu_set_t *)(void *)((char *)(place + 1) + view->setsize);
+	kt_view_put(view);
 	pthread_mutex_init(&place->lock, NULL);
 	kt_lock(&kt_placement_lock);
 	view = kt_view_get(); /* under the lock: a newer one would find the group and decide it anew */
@@ -549,13 +584,18 @@ static bool hook_out_of_place(struct kthread *k)
 	return last_error(k->place) == EINVAL && runs_elsewhere(k, &bound);
 }
 
-const struct kt_thread_hooks kt_placement_hooks = {
-    .place_size = sizeof(struct kt_place),
-    .created = hook_created,
-    .born = hook_born,
-    .gone = kt_place_gone,
-    .released = kt_adopted_released,
-    .unparking = hook_unparking,
-    .place_self = hook_place_self,
-    .out_of_place = hook_out_of_place,
-};
+const struct kt_thread_hooks *kt_placement_hooks(size_t setsize)
+{
+	static struct kt_thread_hooks hooks = {
+	    .created = hook_created,
+	    .born = hook_born,
+	    .gone = kt_place_gone,
+	    .released = kt_adopted_released,
+	    .unparking = hook_unparking,
+	    .place_self = hook_place_self,
+	    .out_of_place = hook_out_of_place,
+	};
+
+	hooks.place_size = sizeof(struct kt_place) + 2 * setsize;
+	return &hooks;
+}

@@ -26,9 +26,9 @@ enum kt_doubt {
  */
 int kt_placement_look(enum kt_doubt doubt, const cpu_set_t *touched, bool *ret_settled);
 
-/* Use these CPUs only (setsize bytes of the view; kt_view_renew_admitted()), and tell the kernel. 0, -ENOMEM.
- * *ret_settled as above, if anything had to be told. */
-int kt_placement_admit(const cpu_set_t *admitted, bool *ret_settled);
+/* Use these CPUs only (setsize bytes of the view; kt_view_renew_admitted(), which also has `cooperative`), and tell
+ * the kernel. 0, -ENOMEM. *ret_settled as above, if anything had to be told. */
+int kt_placement_admit(const cpu_set_t *admitted, bool cooperative, bool *ret_settled);
 
 /*
  * A CPU is to be given up while it is still there. may_vacate(): -EDEADLK if the caller is one of those who would have to
@@ -92,7 +92,8 @@ void kt_place_gone(struct kthread *k);
 int kt_place_all(enum kt_doubt doubt, const cpu_set_t *touched, bool view_changed, enum kthread_reason reason,
                  bool *ret_settled);
 
-extern const struct kt_thread_hooks kt_placement_hooks;
+/* What placement does at the turns of a thread's life, with sets of so many bytes. */
+const struct kt_thread_hooks *kt_placement_hooks(size_t setsize);
 void kt_adopted_released(struct kthread *k);
 
 /* The kernel's Cpus_allowed of a thread of this process, offline CPUs included. 0; -ESRCH; -ENOMEM; -errno of open(2) and

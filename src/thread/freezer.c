@@ -9,6 +9,7 @@
 #include <kthread/freezer.h>
 
 #include "base/log.h"
+#include "base/trace.h"
 #include "thread/standstill.h"
 #include "thread/thread.h"
 
@@ -86,8 +87,7 @@ void kt_thread_ask_to_freeze(struct kthread *k)
 		/* Asleep inside the library: it is frozen where it is. What it did before, it did before it set IN_PLACE. */
 		if (!(before & W_PARKED))
 			after |= before & W_IN_PLACE ? W_FROZEN : W_TOKEN;
-	} while (!kt_word_change(&k->word, &before, after));
-	kt_thread_count_held(k, before, after);
+	} while (!kt_thread_turn(k, &before, after));
 	if (after & (W_PARKED | W_FROZEN))
 		return;
 	kt_thread_roused(k, before & W_SLEEPING);
@@ -104,7 +104,7 @@ void kt_thread_thaw(struct kthread *k)
 	do {
 		if (!(before & W_FREEZE))
 			return;
-	} while (!kt_word_change(&k->word, &before, before & ~(unsigned int)(W_FREEZE | W_FROZEN | W_WATCHED)));
+	} while (!kt_thread_turn(k, &before, before & ~(unsigned int)(W_FREEZE | W_FROZEN | W_WATCHED)));
 	if (!(before & W_FROZEN) || (before & W_IN_PLACE && !(before & W_TOKEN)))
 		before &= ~(unsigned int)W_SLEEPING;
 	kt_thread_roused(k, before);
@@ -138,6 +138,7 @@ static void begin_locked(const struct kthread *self)
 	struct kthread *k = NULL;
 
 	atomic_store_explicit(&freezer.on, true, memory_order_release);
+	kt_trace("freeze", &KT_TRACE_EMPTY);
 	freezer.generation++;
 	freezer.left_out = self ? self->number : 0;
 	while ((k = kt_registry_next(k))) {
@@ -153,6 +154,7 @@ static void thaw_locked(void)
 	if (!kt_freezer_on())
 		return;
 	atomic_store_explicit(&freezer.on, false, memory_order_release);
+	kt_trace("thaw", &KT_TRACE_EMPTY);
 	while ((k = kt_registry_next(k)))
 		kt_thread_thaw(k);
 	if (freezer.thawed)

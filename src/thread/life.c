@@ -91,7 +91,7 @@ void kt_thread_ask_to_stop(struct kthread *k)
 	unsigned int before = kt_word(&k->word);
 	const unsigned int cleared = W_PARK_ANY | W_PARKED | W_FREEZE | W_FROZEN | W_WATCHED;
 
-	while (!kt_word_change(&k->word, &before, (before | W_STOP | W_TOKEN) & ~cleared))
+	while (!kt_thread_turn(k, &before, (before | W_STOP | W_TOKEN) & ~cleared))
 		continue;
 	kt_thread_roused(k, before);
 	kt_event_fd_notify(k);
@@ -225,8 +225,7 @@ int kthread_park(struct kthread *k)
 			after = (after | W_PARKED) & ~(unsigned int)W_FROZEN;
 		else
 			after |= W_TOKEN;
-	} while (!kt_word_change(&k->word, &before, after));
-	kt_thread_count_held(k, before, after);
+	} while (!kt_thread_turn(k, &before, after));
 	if (after & W_PARKED)
 		return 0;
 	kt_thread_roused(k, before & W_SLEEPING);
@@ -252,8 +251,7 @@ static void unpark(struct kthread *k, unsigned int reason)
 			if (before & W_IN_PLACE) /* it comes back from its wait */
 				after |= W_TOKEN;
 		}
-	} while (!kt_word_change(&k->word, &before, after));
-	kt_thread_count_held(k, before, after);
+	} while (!kt_thread_turn(k, &before, after));
 	kt_thread_roused(k, after & (W_PARK_ANY | W_FROZEN) ? before & W_WATCHED : before);
 }
 
@@ -281,8 +279,7 @@ bool kt_thread_park_for_cpu(struct kthread *k)
 			after = (after | W_PARKED) & ~(unsigned int)W_FROZEN;
 		else if (before & W_STARTED && !(before & W_PARKED))
 			after |= W_TOKEN;
-	} while (!kt_word_change(&k->word, &before, after));
-	kt_thread_count_held(k, before, after);
+	} while (!kt_thread_turn(k, &before, after));
 	if (after & W_PARKED)
 		return true;
 	if (after != before) {

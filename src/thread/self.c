@@ -101,9 +101,8 @@ static unsigned int held_by(unsigned int now, unsigned int requests)
 /* Release: all we did before is seen by who finds PARKED or FROZEN; pairs with kthread_park(), kthread_freeze_all(). */
 static bool say_held(struct kthread *k, unsigned int now, unsigned int how)
 {
-	if (!kt_word_change(&k->word, &now, (now & ~(unsigned int)(W_PARKED | W_FROZEN | W_WATCHED)) | how))
+	if (!kt_thread_turn(k, &now, (now & ~(unsigned int)(W_PARKED | W_FROZEN | W_WATCHED)) | how))
 		return false;
-	kt_thread_count_held(k, now, how);
 	if (now & W_WATCHED)
 		kt_futex_wake(&k->word, INT_MAX, KT_WAKE_WATCHERS);
 	return true;

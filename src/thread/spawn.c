@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/options.h"
+#include "base/trace.h"
 #include "thread/stack.h"
 #include "thread/standstill.h"
 #include "thread/thread.h"
@@ -92,6 +93,7 @@ static int be_born(struct kthread *k)
 	kt_thread_set_self(k);
 	kt_comm(k->name, comm);
 	prctl(PR_SET_NAME, comm);
+	kt_thread_tell_created(k, gettid());
 	tell_tid(k, (unsigned int)gettid());
 	kt_hooks->born(k);
 	if (k->node != KTHREAD_NO_NODE)
@@ -120,7 +122,7 @@ static bool await_start(struct kthread *k)
 	do {
 		if (now & W_STOP && !k->enters_stopped)
 			return false;
-	} while (!kt_word_change(&k->word, &now, now | W_ENTERED));
+	} while (!kt_thread_turn(k, &now, now | W_ENTERED));
 	return true;
 }
 
@@ -152,7 +154,9 @@ static void end(void *arg)
 	done = k->exit_done;
 	kt_standstill_ending(); /* key destructors of the application are still to come */
 	kt_thread_set_self(NULL);
-	before = kt_word_set(&k->word, W_EXITED);
+	before = kt_word(&k->word);
+	while (!kt_thread_turn(k, &before, before | W_EXITED))
+		continue;
 	if (before & W_WATCHED)
 		kt_futex_wake(&k->word, INT_MAX, KT_WAKE_WATCHERS);
 	if (atomic_fetch_sub_explicit(&k->refs, 1, memory_order_acq_rel) == 1)
@@ -297,6 +301,8 @@ static int bring_up(struct kthread *k, const struct kthread_attr *attr, int cpu)
 		unmake(k);
 		return error;
 	}
+	if (kt_trace_is_on())
+		kt_thread_tid(k); /* what the creator does with it is told after its creation */
 	return wait ? await_birth(k, &birth) : 0;
 }
 

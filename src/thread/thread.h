@@ -145,14 +145,16 @@ int kt_thread_sleep(struct kthread *k, unsigned int *seen, unsigned int mark, ui
 /* By the thread: stay here while it is asked for one of `requests` (of W_PARK_ANY, W_FREEZE), and as long as it is frozen
  * by whoever unparked it in a freeze. Returns how it was held: W_PARKED, W_FROZEN, both, or 0. */
 unsigned int kt_thread_hold(struct kthread *k, unsigned int requests);
-/* Its word has changed from `before`, by `bits`: count what it has become by that. */
-static inline void kt_thread_count_held(struct kthread *k, unsigned int before, unsigned int bits)
-{
-	if (bits & ~before & W_PARKED)
-		atomic_fetch_add_explicit(&k->parks, 1, memory_order_relaxed);
-	if (bits & ~before & W_FROZEN)
-		atomic_fetch_add_explicit(&k->freezes, 1, memory_order_relaxed);
-}
+/*
+ * A turn of its life: kt_word_change(), and if that succeeded, what it has become by that is counted and told (turn.c).
+ * For every change that may set or clear PARKED or FROZEN, or set STOP, ENTERED or EXITED.
+ */
+bool kt_thread_turn(struct kthread *k, unsigned int *seen, unsigned int now);
+/* By the thread, before its tid can be known: it has been created. Whoever knows the tid finds that told. */
+void kt_thread_tell_created(const struct kthread *k, pid_t tid);
+/* An event of a thread, with the fields that each of those has. */
+struct kt_trace_event;
+void kt_thread_event(struct kt_trace_event *event, const struct kthread *k);
 /* Sleep until one of `bits` is set or one of `unless` is clear, at most until the deadline; a thread that has
  * KTHREAD_INTERRUPT is sent signals, ever more rarely, until one of `noticed` is set, too. Returns the word. */
 unsigned int kt_thread_watch(struct kthread *k, unsigned int bits, unsigned int unless, unsigned int noticed,

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Text into JSON strings. Pure.
+ */
+#ifndef KT_BASE_ESCAPE_H
+#define KT_BASE_ESCAPE_H
+
+#include <stddef.h>
+
+/*
+ * Write text as the inside of a JSON string (no quotes, no NUL at its end) to `to`, at most `size` bytes, cut at a whole
+ * character. What JSON does not take as it is gets escaped, a byte that is not UTF-8 becomes U+FFFD. Returns the bytes
+ * written; *ret_rest is where text was cut, its end if it was not.
+ */
+size_t kt_escape_json(char *to, size_t size, const char *text, const char **ret_rest);
+
+#endif

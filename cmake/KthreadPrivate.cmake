@@ -32,6 +32,23 @@ endif()
 add_library(kthread_dialect INTERFACE)
 target_compile_definitions(kthread_dialect INTERFACE _GNU_SOURCE KTHREAD_VERSION="${PROJECT_VERSION}")
 
+# Probes (src/base/probe.h) need one header, of systemtap; nothing at run time.
+include(CheckIncludeFile)
+if(NOT KTHREAD_PROBES MATCHES "^(AUTO|ON|OFF)$")
+  message(FATAL_ERROR "KTHREAD_PROBES is \"${KTHREAD_PROBES}\": AUTO, ON or OFF")
+endif()
+set(KTHREAD_HAVE_PROBES OFF)
+if(NOT KTHREAD_PROBES STREQUAL "OFF")
+  check_include_file(sys/sdt.h KTHREAD_SDT_HEADER)
+  if(KTHREAD_SDT_HEADER)
+    set(KTHREAD_HAVE_PROBES ON)
+    target_compile_definitions(kthread_dialect INTERFACE KTHREAD_HAVE_SDT)
+  elseif(KTHREAD_PROBES STREQUAL "ON")
+    message(FATAL_ERROR "KTHREAD_PROBES is ON, but there is no <sys/sdt.h>: it is in systemtap-sdt-dev (Debian) or "
+                        "systemtap-sdt-devel (Fedora)")
+  endif()
+endif()
+
 # Compile a target of ours as ours.
 function(kt_own_target target)
   set_target_properties(${target} PROPERTIES C_STANDARD 11 C_STANDARD_REQUIRED ON C_EXTENSIONS ON)

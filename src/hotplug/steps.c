@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/probe.h"
 #include "base/trace.h"
 #include "machine/cpumask.h"
 
@@ -137,9 +138,11 @@ static int call(const struct kt_step *step, kthread_cpuhp_fn fn, const char *wha
 
 	if (!fn)
 		return 0;
+	KT_PROBE3(step_begin, &step->name[0], cpu, what);
 	error = fn(cpu, address);
 	if (error > 0)
 		error = -error;
+	KT_PROBE4(step_end, &step->name[0], cpu, what, error);
 	if (kt_trace_is_on())
 		tell(step, cpu, what, error);
 	return error;

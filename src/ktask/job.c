@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "base/options.h"
+#include "base/probe.h"
 #include "ktask/job.h"
 
 /* How long a chunk should take, if the units are that small: for the end a moment, to hand one out a thousandth of it. */
@@ -266,6 +267,7 @@ void kt_share_work(struct kt_share *share)
 		if (kt_forked_since(job->epoch)) /* by the iterator */
 			return;
 		error = job->ctl.fn(share->start, share->end, job->ctl.arg);
+		KT_PROBE4(ktask_chunk, job->ctl.fn, share->start, share->end, error);
 		if (kt_forked_since(job->epoch))
 			return;
 		if (error) {
@@ -469,6 +471,7 @@ static int work_alone(struct alone *alone, size_t nr, size_t units)
 		if (piece->size) {
 			end = end_of(ctl, piece);
 			error = kt_forked_since(alone->epoch) ? 0 : ctl->fn(piece->start, end, ctl->arg);
+			KT_PROBE4(ktask_chunk, ctl->fn, piece->start, end, error);
 			if (error || kt_forked_since(alone->epoch))
 				return error;
 			done += piece->size;
@@ -557,7 +560,10 @@ int ktask_run_numa(struct ktask_node *nodes, size_t nr, struct ktask_ctl *given)
 		error = kt_library_watch();
 	if (error || units == 0)
 		return error;
-	return run(&ctl, nodes, nr, units);
+	KT_PROBE3(ktask_begin, ctl.fn, units, nr);
+	error = run(&ctl, nodes, nr, units);
+	KT_PROBE2(ktask_end, ctl.fn, error);
+	return error;
 }
 
 int ktask_run(void *start, size_t size, struct ktask_ctl *ctl)

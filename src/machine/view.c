@@ -13,6 +13,7 @@
 
 #include "base/library.h"
 #include "base/log.h"
+#include "base/probe.h"
 #include "base/trace.h"
 #include "machine/cpulist.h"
 #include "machine/cpumask.h"
@@ -211,10 +212,14 @@ static void tell_set(struct kt_trace_event *event, const char *key, const struct
 
 static void tell_cpu(const struct kt_view *view, unsigned int cpu, bool cooperative)
 {
+	const bool usable = kt_cpus_test(view->setsize, view->set[KT_USABLE], cpu);
 	struct kt_trace_event event = KT_TRACE_EMPTY;
 
+	KT_PROBE3(cpu, cpu, usable, cooperative);
+	if (!kt_trace_is_on())
+		return;
 	kt_trace_number(&event, "cpu", cpu);
-	kt_trace_bool(&event, "usable", kt_cpus_test(view->setsize, view->set[KT_USABLE], cpu));
+	kt_trace_bool(&event, "usable", usable);
 	kt_trace_text(&event, "cause", cooperative ? "cooperative" : "observed");
 	kt_trace("cpu", &event);
 }
@@ -229,6 +234,8 @@ static void tell(const struct kt_view *former, const struct kt_view *view, bool 
 		    kt_cpus_test(view->setsize, former->set[KT_USABLE], cpu))
 			tell_cpu(view, cpu, cooperative);
 	}
+	if (!kt_trace_is_on())
+		return;
 	kt_trace_number(&event, "generation", (int64_t)view->generation);
 	tell_set(&event, "online", view, KT_ONLINE);
 	tell_set(&event, "usable", view, KT_USABLE);
@@ -251,8 +258,7 @@ static int renew_locked(const cpu_set_t *asked, bool cooperative, bool *ret_chan
 	if (!spare)
 		return -ENOMEM;
 	state.next->generation = current->generation + 1;
-	if (kt_trace_is_on())
-		tell(current, state.next, cooperative);
+	tell(current, state.next, cooperative);
 	view_publish(state.next);
 	state.next = spare;
 	return 0;

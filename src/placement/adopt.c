@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/probe.h"
 #include "base/trace.h"
 #include "placement/placement.h"
 
@@ -74,6 +75,7 @@ static int release(struct kthread *k, bool ended)
 		kt_place_gone(k);
 		kt_registry_remove(k); /* last: it counts for kthread_fini() until its group is left */
 		kt_word_set(&k->word, W_EXITED);
+		KT_PROBE2(thread_unadopt, tid, k->name);
 		tell_event("thread_unadopt", k);
 		if (!error && came_with)
 			error = give_back(came_with, tid);
@@ -182,6 +184,7 @@ static int adopt_locked(struct kthread *k, pid_t tid)
 		return error;
 	}
 	kt_registry_add(k);
+	KT_PROBE2(thread_adopt, tid, k->name);
 	tell_event("thread_adopt", k);
 	kt_place_born(k, KTHREAD_REASON_START);
 	return 0;

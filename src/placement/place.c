@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/probe.h"
 #include "base/trace.h"
 #include "machine/cpumask.h"
 #include "machine/topology.h"
@@ -172,6 +173,9 @@ static bool settle(struct kt_place *place, const struct kt_group *group, bool su
 		if (sure || reason == KTHREAD_REASON_START) {
 			kt_cpus_copy(group->setsize, place->given, group->effective);
 			note_given(place, reason, now);
+			if (!place->ended)
+				KT_PROBE6(affine, atomic_load_explicit(&k->tid, memory_order_relaxed), k->name,
+				          place->given_before, place->given, place->last_reason, place->last_error);
 			if (kt_trace_is_on() && !place->ended)
 				tell_given(place, place->broken && (group->broken || !settled));
 		}

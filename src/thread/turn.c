@@ -2,6 +2,7 @@
 /*
  * The turns of a thread's life: counted, and told to who watches.
  */
+#include "base/probe.h"
 #include "base/trace.h"
 #include "thread/thread.h"
 
@@ -17,6 +18,7 @@ void kt_thread_tell_created(const struct kthread *k, pid_t tid)
 {
 	struct kt_trace_event event = KT_TRACE_EMPTY;
 
+	KT_PROBE2(thread_create, tid, k->name);
 	if (!kt_trace_is_on())
 		return;
 	kt_trace_number(&event, "tid", tid);
@@ -67,6 +69,27 @@ static bool change_and_tell(struct kthread *k, unsigned int *seen, unsigned int 
 	return changed;
 }
 
+/* A turn is no fast path: the tid is loaded for the probe alone. */
+static void probe(const struct kthread *k, unsigned int come, unsigned int gone)
+{
+	const unsigned int tid = atomic_load_explicit(&k->tid, memory_order_relaxed);
+
+	if (gone & W_PARKED)
+		KT_PROBE2(thread_unpark, tid, k->name);
+	if (gone & W_FROZEN)
+		KT_PROBE2(thread_thaw, tid, k->name);
+	if (come & W_STOP)
+		KT_PROBE2(thread_stop, tid, k->name);
+	if (come & W_ENTERED)
+		KT_PROBE2(thread_start, tid, k->name);
+	if (come & W_PARKED)
+		KT_PROBE2(thread_park, tid, k->name);
+	if (come & W_FROZEN)
+		KT_PROBE2(thread_freeze, tid, k->name);
+	if (come & W_EXITED)
+		KT_PROBE3(thread_exit, tid, k->name, k->result);
+}
+
 bool kt_thread_turn(struct kthread *k, unsigned int *seen, unsigned int now)
 {
 	if (kt_trace_is_on() ? !change_and_tell(k, seen, now) : !kt_word_change(&k->word, seen, now))
@@ -75,5 +98,7 @@ bool kt_thread_turn(struct kthread *k, unsigned int *seen, unsigned int now)
 		atomic_fetch_add_explicit(&k->parks, 1, memory_order_relaxed);
 	if (now & ~*seen & W_FROZEN)
 		atomic_fetch_add_explicit(&k->freezes, 1, memory_order_relaxed);
+	if (!(*seen & W_EXITED))
+		probe(k, now & ~*seen, *seen & ~now);
 	return true;
 }

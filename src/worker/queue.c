@@ -9,6 +9,7 @@
 #include <kthread/completion.h>
 
 #include "base/futex.h"
+#include "base/probe.h"
 #include "thread/thread.h"
 #include "worker/worker.h"
 
@@ -94,6 +95,7 @@ static void gather_due(struct kthread_worker *w)
 	while (work) {
 		struct kthread_work *next = work->next;
 
+		KT_PROBE2(work_queue, w, work);
 		kt_worker_append(w, work);
 		work = next;
 	}
@@ -407,6 +409,7 @@ static bool push(struct kthread_worker *w, struct kthread_work *work)
 	struct kthread_work *last;
 
 	w = belong(w, work);
+	KT_PROBE2(work_queue, w, work); /* before anybody can run it */
 	last = atomic_load_explicit(&w->inbox, memory_order_relaxed);
 	do {
 		if (last == INBOX_CLOSED)
@@ -431,6 +434,7 @@ static bool arm(struct kthread_worker *w, struct kthread_delayed_work *dwork, ui
 	const uint64_t now = kt_now();
 
 	dwork->expires = delay_ns < KT_NEVER - now ? now + delay_ns : KT_NEVER;
+	KT_PROBE3(work_delay, w, &dwork->work, delay_ns);
 	kt_wheel_add(&w->wheel, dwork, now);
 	recall_batch(w); /* from here on the thread looks at the time after each work */
 	return dwork->expires < w->wake_at && kt_worker_owes_wake(w);
@@ -500,6 +504,7 @@ bool kthread_mod_delayed_work(struct kthread_worker *w, struct kthread_delayed_w
 		if (delay_ns) {
 			wake = arm(owner, dwork, delay_ns);
 		} else {
+			KT_PROBE2(work_queue, owner, work);
 			kt_worker_append(owner, work);
 			wake = kt_worker_owes_wake(owner);
 		}

@@ -15,6 +15,7 @@
 
 #include "base/futex.h"
 #include "base/log.h"
+#include "base/probe.h"
 #include "machine/view.h"
 #include "thread/thread.h"
 #include "worker/worker.h"
@@ -124,11 +125,14 @@ static void idle(struct kthread_worker *w)
 }
 
 /* False: this is the child of a fork() in the work's function, where the worker may be gone. */
-static bool run(struct kthread_work *work)
+static bool run(struct kthread_worker *w, struct kthread_work *work)
 {
 	const unsigned int epoch = atomic_load_explicit(&kt_epoch, memory_order_relaxed);
+	void (*const fn)(struct kthread_work * work) = work->fn;
 
-	work->fn(work);
+	KT_PROBE3(work_begin, w, work, fn);
+	fn(work);
+	KT_PROBE2(work_end, w, work);
 	return epoch == atomic_load_explicit(&kt_epoch, memory_order_relaxed);
 }
 
@@ -143,7 +147,7 @@ static bool run_what_is_queued(struct kthread_worker *w)
 	kt_worker_unlock(w);
 	while (work != &w->last && kt_thread_on_cpu(w->cpu)) {
 		work = kt_worker_next(w);
-		if (work != &w->last && !run(work))
+		if (work != &w->last && !run(w, work))
 			return false;
 	}
 	kt_worker_lock(w);
@@ -205,7 +209,7 @@ static bool turn(struct kthread_worker *w)
 	}
 	work = kt_worker_next(w);
 	if (work)
-		return run(work);
+		return run(w, work);
 	if (!stopping)
 		idle(w);
 	return !stopping;

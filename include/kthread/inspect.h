@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 KTHREAD_BEGIN_DECLS
@@ -76,6 +77,25 @@ KTHREAD_API int kthread_info(const struct kthread *k, struct kthread_info *info)
  * -ECHILD.
  */
 KTHREAD_API int kthread_for_each(int (*fn)(const struct kthread *k, void *arg), void *arg);
+
+enum kthread_format {
+	KTHREAD_TEXT, /* for people; may change in any version. The last line is "end" */
+	KTHREAD_JSON  /* for programs: one object, by the rules of kthread-dump(5) */
+};
+
+/*
+ * Write all that is known to a stream: the view, nodes and shared caches, every thread (the library's own, too), every
+ * step of hotplug. Piece by piece, each with one fwrite(3) under no lock: so nothing waits for the stream, and what comes
+ * or goes meanwhile may or may not be seen. Asks /proc about each thread: about 20 us a thread. The first one reads the
+ * machine's topology, which takes some milliseconds.
+ *
+ * Any thread, also from the log function and in the callback of a hotplug step; the stream may be of any kind. A thread
+ * may be cancelled in it, as in the calls of stdio. Starts the library, as kthread_for_each().
+ *
+ * 0: all has been written and flushed. -EINVAL (out is NULL, unknown format); -ECHILD; -ENOMEM; -EDEADLK from the log
+ * function while the library is down; -errno of the stream, -EIO if it does not say: then what has come out is of no use.
+ */
+KTHREAD_API int kthread_dump(FILE *out, enum kthread_format format);
 
 /* "created", "waiting", ...; "none", "node", ...; "start", "cpus", ...: static text, "?" for an unknown value. */
 KTHREAD_API const char *kthread_state_name(enum kthread_state state);

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "hotplug/cpuhp_thread.h"
@@ -212,6 +213,50 @@ int64_t kthread_cpuhp_failures(int number)
 	failures = step ? step->failures : -EINVAL;
 	kt_unlock(&steps->lock);
 	return failures;
+}
+
+static size_t count_instances(const struct kt_step *step)
+{
+	const struct kt_instance *instance;
+	size_t count = 0;
+
+	LIST_FOREACH(instance, &step->instances, link) {
+		count++;
+	}
+	return count;
+}
+
+static int report(const struct kt_steps *steps, const struct kt_step *step, struct kt_step_report *ret)
+{
+	ret->name = strdup(step->name);
+	if (!ret->name)
+		return -ENOMEM;
+	ret->number = step->number;
+	ret->section = step->section;
+	ret->multi = step->multi;
+	ret->instances = count_instances(step);
+	ret->failures = step->failures;
+	kt_step_cpus(steps, step, kt_hotplug_up(), ret->up);
+	return 0;
+}
+
+int kt_cpuhp_next_step(int section, int number, struct kt_step_report *ret)
+{
+	struct kt_steps *steps = kt_hotplug_steps();
+	const struct kt_step *step;
+	int error = -ENOENT;
+
+	kt_lock(&steps->lock);
+	/* ascending by section, in each by number */
+	TAILQ_FOREACH(step, &steps->list, link) {
+		if (step->section >= KTHREAD_CPUHP_PREPARE &&
+		    (step->section > section || (step->section == section && step->number > number))) {
+			error = report(steps, step, ret);
+			break;
+		}
+	}
+	kt_unlock(&steps->lock);
+	return error;
 }
 
 /* ---- CPUs ------------------------------------------------------------------------------------------------------- */

@@ -12,4 +12,18 @@ int kt_cpuhp_add_instance_cpuslocked(int step, void *instance, bool calls);
 int kt_cpuhp_remove_instance_cpuslocked(int step, void *instance, bool calls);
 int kt_cpuhp_remove_cpuslocked(int step, bool calls);
 
+/* For who looks on: one of the application's steps. */
+struct kt_step_report {
+	int number;
+	int section;
+	bool multi;
+	size_t instances;
+	int64_t failures;
+	cpu_set_t *up; /* setsize bytes of the view, the caller's; all instances are up there */
+	char *name;    /* to be freed */
+};
+
+/* The one after this section and number, in the order in which they are called; -1, 0: the first. -ENOENT; -ENOMEM. */
+int kt_cpuhp_next_step(int section, int number, struct kt_step_report *ret);
+
 #endif

@@ -98,7 +98,7 @@ static bool refused(void)
 {
 	struct kt_place_report report;
 
-	return kt_place_report(cpuhp.thread, &report) && report.last_error == EINVAL;
+	return kt_place_report(cpuhp.thread, &report, NULL) && report.last_error == EINVAL;
 }
 
 static void insist(void)

@@ -22,10 +22,10 @@
 static struct {
 	struct kt_steps steps;
 	size_t setsize;
-	cpu_set_t *up; /* changes under the lock of the steps: kthread_cpuhp_cpus() */
-	cpu_set_t *given_up[KT_GIVERS];
-	cpu_set_t *failed; /* a startup failed; until they go, or somebody asks for them */
-	cpu_set_t *there;  /* online and allowed, by the last look */
+	cpu_set_t *up;                  /* changes under the lock of the steps: kthread_cpuhp_cpus() */
+	cpu_set_t *given_up[KT_GIVERS]; /* as `up` */
+	cpu_set_t *failed;              /* a startup failed; until they go, or somebody asks for them */
+	cpu_set_t *there;               /* online and allowed, by the last look */
 	cpu_set_t *work;
 	bool unsettled; /* by an admission, since the last look */
 	int asked_for;  /* the CPU that somebody gives up or takes back; -1 = none: what happens has been seen */
@@ -51,6 +51,24 @@ const cpu_set_t *kt_hotplug_up(void)
 bool kt_hotplug_given_up(unsigned int cpu, enum kt_giver giver)
 {
 	return kt_cpus_test(hotplug.setsize, hotplug.given_up[giver], cpu);
+}
+
+/* Under the lock: kt_hotplug_offlined() may be looking. */
+static void set_given_up(unsigned int cpu, enum kt_giver giver, bool given)
+{
+	kt_lock(&hotplug.steps.lock);
+	if (given)
+		kt_cpus_add(hotplug.setsize, hotplug.given_up[giver], cpu);
+	else
+		kt_cpus_remove(hotplug.setsize, hotplug.given_up[giver], cpu);
+	kt_unlock(&hotplug.steps.lock);
+}
+
+void kt_hotplug_offlined(cpu_set_t *set)
+{
+	kt_lock(&hotplug.steps.lock);
+	kt_cpus_or(hotplug.setsize, set, hotplug.given_up[KT_BY_CALL], hotplug.given_up[KT_BY_PLAN]);
+	kt_unlock(&hotplug.steps.lock);
 }
 
 static bool given_up(unsigned int cpu)
@@ -180,10 +198,12 @@ static void never_unusable(void)
 
 	if (kt_cpus_intersect(hotplug.setsize, hotplug.up, hotplug.there))
 		return;
+	kt_lock(&hotplug.steps.lock);
 	for (int i = 0; i < KT_GIVERS; i++) {
 		any |= kt_cpus_intersect(hotplug.setsize, hotplug.given_up[i], hotplug.there);
 		kt_cpus_andnot(hotplug.setsize, hotplug.given_up[i], hotplug.given_up[i], hotplug.there);
 	}
+	kt_unlock(&hotplug.steps.lock);
 	if (any)
 		kt_log(LOG_WARNING, "every other CPU has gone: those that were given up are used again");
 }
@@ -310,7 +330,7 @@ int kt_hotplug_give_up(unsigned int cpu, enum kt_giver giver, unsigned int flags
 	}
 	hotplug.asked_for = -1;
 	if (!error)
-		kt_cpus_add(hotplug.setsize, hotplug.given_up[giver], cpu);
+		set_given_up(cpu, giver, true);
 	return error;
 }
 
@@ -345,14 +365,14 @@ int kt_hotplug_take_back(unsigned int cpu, enum kt_giver giver, unsigned int fla
 
 	if (error)
 		return error;
-	kt_cpus_remove(hotplug.setsize, hotplug.given_up[giver], cpu);
+	set_given_up(cpu, giver, false);
 	kt_cpus_remove(hotplug.setsize, hotplug.failed, cpu);
 	error = look_for(cpu);
 	if (!error)
 		return 0;
 	/* A plan does not ask again: as with any CPU that has come, and a step fails. */
 	if (had && giver == KT_BY_CALL) {
-		kt_cpus_add(hotplug.setsize, hotplug.given_up[giver], cpu);
+		set_given_up(cpu, giver, true);
 		if (!had_failed)
 			kt_cpus_remove(hotplug.setsize, hotplug.failed, cpu);
 	}

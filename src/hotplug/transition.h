@@ -41,6 +41,8 @@ int kt_hotplug_give_up(unsigned int cpu, enum kt_giver giver, unsigned int flags
 int kt_hotplug_take_back(unsigned int cpu, enum kt_giver giver, unsigned int flags);
 /* Has it been given up by this giver? */
 bool kt_hotplug_given_up(unsigned int cpu, enum kt_giver giver);
+/* By any of them; for who looks on: in no transition. setsize bytes of the view. */
+void kt_hotplug_offlined(cpu_set_t *set);
 
 /* The room's part in the library's life. */
 int kt_transition_start(void);

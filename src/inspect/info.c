@@ -4,10 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "inspect/state.h"
 #include "placement/placement.h"
 #include "thread/thread.h"
 
-static enum kthread_state state_of(const struct kthread *k)
+enum kthread_state kt_state_of(const struct kthread *k)
 {
 	const unsigned int now = kt_word(&k->word);
 
@@ -27,6 +28,12 @@ static enum kthread_state state_of(const struct kthread *k)
 	return now & W_SLEEPING && now & W_ENTERED ? KTHREAD_WAITING : KTHREAD_RUNNING;
 }
 
+void kt_work_counters(const struct kthread *k, struct kt_work_counters *ret)
+{
+	*ret = (struct kt_work_counters){.worker = false};
+	(void)k;
+}
+
 int kthread_info(const struct kthread *k, struct kthread_info *info)
 {
 	struct kthread_info full = {.size = sizeof(full), .node = KTHREAD_NO_NODE};
@@ -39,11 +46,11 @@ int kthread_info(const struct kthread *k, struct kthread_info *info)
 		return -EINVAL;
 	snprintf(full.name, sizeof(full.name), "%s", k->name);
 	full.tid = kthread_tid(k);
-	full.state = state_of(k);
+	full.state = kt_state_of(k);
 	full.wakes = atomic_load_explicit(&k->wakes, memory_order_relaxed);
 	full.parks = atomic_load_explicit(&k->parks, memory_order_relaxed);
 	full.freezes = atomic_load_explicit(&k->freezes, memory_order_relaxed);
-	if (kt_place_report(k, &place)) {
+	if (kt_place_report(k, &place, NULL)) {
 		full.wish = place.kind;
 		full.node = place.node;
 		full.per_cpu = place.kind == KTHREAD_WISH_PER_CPU;

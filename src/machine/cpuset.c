@@ -28,6 +28,7 @@ static struct {
 static struct {
 	struct kt_file cgroup;    /* /proc/self/cgroup */
 	struct kt_file effective; /* the list of our cpuset */
+	bool effective_is_cpus;   /* v1 before 3.17 has no file of its own for it */
 	size_t effective_at;      /* which was in dir[0..effective_at) when last looked for; or NOWHERE */
 } kept = {.cgroup = {.fd = -1}, .effective = {.fd = -1}, .effective_at = NOWHERE};
 
@@ -212,7 +213,8 @@ static int read_effective_at(size_t length, const struct kt_cpuset_sets *sets, c
 		    kt_file_read_kept(&kept.effective, text, size, "%.*s/%s", (int)length, place.dir, effective_file()),
 		    text, sets->setsize, sets->effective);
 	/* v1 before 3.17 does not tell them apart. */
-	if (error == -ENOENT && place.kind != KT_CGROUP_V2)
+	kept.effective_is_cpus = error == -ENOENT && place.kind != KT_CGROUP_V2;
+	if (kept.effective_is_cpus)
 		error = read_cpus(length, cpus_file(), sets->setsize, sets->effective, text, size);
 	return error;
 }
@@ -374,6 +376,19 @@ bool kt_cpuset_read_effective(const struct kt_cpuset_sets *sets, char *text, siz
 	if (!path_now[0] || !is_known(wanted) || place.kind == KT_CGROUP_NONE || kept.effective_at == NOWHERE)
 		return false;
 	return read_effective(sets, &news, text, size) == kept.effective_at && !news.effective_error;
+}
+
+void kt_cpuset_source(char effective[PATH_MAX], char partitions[PATH_MAX])
+{
+	effective[0] = '\0';
+	partitions[0] = '\0';
+	if (place.kind == KT_CGROUP_NONE)
+		return;
+	if (kept.effective_at != NOWHERE)
+		snprintf(effective, PATH_MAX, "%.*s/%s", (int)kept.effective_at, place.dir,
+		         kept.effective_is_cpus ? cpus_file() : effective_file());
+	if (place.kind == KT_CGROUP_V2)
+		snprintf(partitions, PATH_MAX, "%.*s/cpuset.cpus.isolated", (int)place.top, place.dir);
 }
 
 void kt_cpuset_each_file(bool (*fn)(const char *path, void *arg), void *arg)

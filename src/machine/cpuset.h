@@ -51,6 +51,10 @@ void kt_cpuset_read(const struct kt_cpuset_sets *sets, char *text, size_t size, 
  */
 bool kt_cpuset_read_effective(const struct kt_cpuset_sets *sets, char *text, size_t size);
 
+/* The file, below the root, that has the CPUs the kernel lets us run on now; and that of the isolated partitions. Empty:
+ * none. */
+void kt_cpuset_source(char effective[PATH_MAX], char partitions[PATH_MAX]);
+
 /* Call fn with the path, below the root, of each file through which our cpuset may be changed, our own first, whether
  * it exists or not; until fn returns false. */
 void kt_cpuset_each_file(bool (*fn)(const char *path, void *arg), void *arg);

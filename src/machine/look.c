@@ -75,6 +75,7 @@ static int renew(enum kt_seen which, reader read)
 		kt_cpus_and(setsize, look.set[SCRATCH], look.set[SCRATCH], look.set[KT_SEEN_POSSIBLE]);
 	if (which == KT_SEEN_ONLINE && kt_cpus_empty(setsize, look.set[SCRATCH]))
 		return -ENOENT;
+	look.now.source[which] = kt_sysfs_source();
 	accept_set(which, SCRATCH);
 	return 0;
 }
@@ -175,6 +176,8 @@ static size_t measure(size_t wide, cpu_set_t *possible, cpu_set_t *scratch)
 	look.possible_known = !error;
 	if (error)
 		guess(wide, possible, scratch);
+	else
+		look.now.source[KT_SEEN_POSSIBLE] = kt_sysfs_source();
 	last = kt_cpus_last(wide, possible);
 	/* A guess may be set right later, but the sets don't grow any more: leave room. */
 	if (error && last < CPU_SETSIZE - 1)

@@ -27,8 +27,9 @@ enum kt_seen {
 struct kt_look {
 	size_t setsize; /* whole longs, fixed while the library is up */
 	bool confined;
-	unsigned int quota; /* CPUs' worth of time that our cgroup grants; 0 = no limit */
-	bool start_cuts;    /* the process was started with less than its cpuset gave: taskset */
+	unsigned int quota;               /* CPUs' worth of time that our cgroup grants; 0 = no limit */
+	const char *source[KT_SEEN_SETS]; /* of the first four: kt_sysfs_source(); NULL = a guess, or none */
+	bool start_cuts;                  /* the process was started with less than its cpuset gave: taskset */
 	cpu_set_t *set[KT_SEEN_SETS];
 };
 

@@ -15,6 +15,7 @@
 
 /* `online`, which is read at each look. Guarded by the scan lock. */
 static struct kt_file online_file = {.fd = -1};
+static const char *source; /* of the last set. The same */
 
 /* The list in a text of that length, or the error of its reading. */
 static int parse_list(ssize_t length, char *text, size_t setsize, cpu_set_t *set)
@@ -77,6 +78,7 @@ static int scan_directories(bool online, size_t setsize, cpu_set_t *set)
 	dir = opendir(path);
 	if (!dir)
 		return -errno;
+	source = online ? CPU_DIR "/cpuN/online" : CPU_DIR "/cpuN";
 	while (!error && (errno = 0, entry = readdir(dir))) {
 		const long cpu = kt_sysfs_number(entry->d_name, "cpu");
 		bool counts = cpu >= 0 && (size_t)cpu / CHAR_BIT < setsize;
@@ -140,6 +142,7 @@ int kt_sysfs_possible(char *text, size_t size, size_t setsize, cpu_set_t *set)
 {
 	const int error = read_some_cpus("possible", text, size, setsize, set);
 
+	source = CPU_DIR "/possible";
 	return kt_file_settled(error) ? kt_sysfs_present(text, size, setsize, set) : error;
 }
 
@@ -147,6 +150,7 @@ int kt_sysfs_present(char *text, size_t size, size_t setsize, cpu_set_t *set)
 {
 	const int error = read_some_cpus("present", text, size, setsize, set);
 
+	source = CPU_DIR "/present";
 	return kt_file_settled(error) ? scan_directories(false, setsize, set) : error;
 }
 
@@ -155,7 +159,13 @@ int kt_sysfs_online(char *text, size_t size, size_t setsize, cpu_set_t *set)
 	const ssize_t length = kt_file_read_kept(&online_file, text, size, CPU_DIR "/online");
 	const int error = some_cpus(parse_list(length, text, setsize, set), setsize, set);
 
+	source = CPU_DIR "/online";
 	return kt_file_settled(error) ? scan_directories(true, setsize, set) : error;
+}
+
+const char *kt_sysfs_source(void)
+{
+	return source;
 }
 
 void kt_sysfs_forget(void)
@@ -168,6 +178,7 @@ int kt_cpuinfo_online(char *text, size_t size, size_t setsize, cpu_set_t *set)
 	struct cpuinfo info = {.setsize = setsize, .set = set};
 	const int error = kt_file_lines(text, size, cpuinfo_line, &info, "/proc/cpuinfo");
 
+	source = "/proc/cpuinfo";
 	if (error)
 		return error;
 	return info.any ? 0 : -ENOENT;
@@ -179,6 +190,7 @@ static int read_optional(const char *name, char *text, size_t size, size_t setsi
 
 	if (error == -ENOENT) {
 		kt_cpus_zero(setsize, set);
+		source = NULL;
 		return 0;
 	}
 	return error;
@@ -186,6 +198,7 @@ static int read_optional(const char *name, char *text, size_t size, size_t setsi
 
 int kt_sysfs_isolated(char *text, size_t size, size_t setsize, cpu_set_t *set)
 {
+	source = CPU_DIR "/isolated";
 	return read_optional("isolated", text, size, setsize, set);
 }
 

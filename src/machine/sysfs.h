@@ -26,6 +26,10 @@ int kt_cpuinfo_online(char *text, size_t size, size_t setsize, cpu_set_t *set);
 int kt_sysfs_isolated(char *text, size_t size, size_t setsize, cpu_set_t *set);
 int kt_sysfs_nohz_full(char *text, size_t size, size_t setsize, cpu_set_t *set);
 
+/* Where the last set that was asked for was found: a path, or a pattern of paths; NULL: nowhere. Static text. Under the scan
+ * lock. Not of nohz_full. */
+const char *kt_sysfs_source(void);
+
 /* Close what kt_sysfs_online() keeps open: the library ends. */
 void kt_sysfs_forget(void);
 

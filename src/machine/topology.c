@@ -28,18 +28,22 @@ struct table {
 	size_t setsize;
 	cpu_set_t *loaded; /* online when it was read: a CPU without a node then is not worth another reading */
 	size_t count;
-	struct node node[]; /* ascending; their sets follow in the same block */
+	int cache_level; /* 0 = none is shared */
+	size_t cache_count;
+	cpu_set_t **cache;
+	struct node node[]; /* ascending. The array of caches and all sets follow in the same block */
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct table *table; /* NULL until somebody asks for a node. Guarded by the lock */
 static bool said;
 
-static struct table *table_new(size_t count, size_t setsize)
+static struct table *table_new(size_t count, size_t caches, size_t setsize)
 {
 	const size_t head = sizeof(struct table) + count * sizeof(struct node);
-	struct table *new = calloc(1, head + (count + 1) * setsize);
-	char *sets = (char *)new + head;
+	const size_t rest = caches * sizeof(cpu_set_t *);
+	struct table *new = calloc(1, head + rest + (count + caches + 1) * setsize);
+	char *sets = (char *)new + head + rest;
 
 	if (!new)
 		return NULL;
@@ -48,6 +52,10 @@ static struct table *table_new(size_t count, size_t setsize)
 	for (size_t i = 0; i < count; i++)
 		new->node[i].cpus = (cpu_set_t *)(void *)(sets + i * setsize);
 	new->loaded = (cpu_set_t *)(void *)(sets + count * setsize);
+	new->cache_count = caches;
+	new->cache = (cpu_set_t **)(void *)((char *)new + head);
+	for (size_t i = 0; i < caches; i++)
+		new->cache[i] = (cpu_set_t *)(void *)(sets + (count + 1 + i) * setsize);
 	return new;
 }
 
@@ -117,7 +125,7 @@ static bool sysfs_has_topology(const struct kt_view *view)
 }
 
 /*
- * Nodes and CPUs only, and no binding to each CPU in turn to ask it for its caches (the x86 component): the calling
+ * Nodes, CPUs and caches only, and no binding to each CPU in turn to ask it for its caches (the x86 component): the calling
  * thread may be one we placed. Disallowed CPUs are included: what is allowed, the view says.
  */
 static int load(hwloc_topology_t *ret)
@@ -139,6 +147,7 @@ static int load(hwloc_topology_t *ret)
 	if (hwloc_topology_set_flags(topology, flags) != 0 ||
 	    hwloc_topology_set_all_types_filter(topology, HWLOC_TYPE_FILTER_KEEP_NONE) != 0 ||
 	    hwloc_topology_set_type_filter(topology, HWLOC_OBJ_GROUP, HWLOC_TYPE_FILTER_KEEP_STRUCTURE) != 0 ||
+	    hwloc_topology_set_cache_types_filter(topology, HWLOC_TYPE_FILTER_KEEP_ALL) != 0 ||
 	    load_below(topology, kt_config()->root) != 0) {
 		const int error = errno == ENOMEM ? -ENOMEM : -EIO;
 
@@ -222,9 +231,37 @@ static void add_bitmap(size_t setsize, cpu_set_t *set, hwloc_const_bitmap_t bitm
 	}
 }
 
+/* How many caches there are at the outermost level at which CPUs share one, *ret_depth in the topology; 0 = none. */
+static size_t shared_caches(hwloc_topology_t topology, int *ret_depth)
+{
+	for (int type = HWLOC_OBJ_L5CACHE; type >= HWLOC_OBJ_L1CACHE; type--) {
+		hwloc_obj_t cache = NULL;
+
+		*ret_depth = hwloc_get_type_depth(topology, (hwloc_obj_type_t)type);
+		while (*ret_depth >= 0 && (cache = hwloc_get_next_obj_by_depth(topology, *ret_depth, cache))) {
+			if (hwloc_bitmap_weight(cache->cpuset) > 1)
+				return hwloc_get_nbobjs_by_depth(topology, *ret_depth);
+		}
+	}
+	return 0;
+}
+
+static void add_caches(struct table *to, hwloc_topology_t topology, int depth, const cpu_set_t *within)
+{
+	hwloc_obj_t cache = NULL;
+	size_t i = 0;
+
+	while (i < to->cache_count && (cache = hwloc_get_next_obj_by_depth(topology, depth, cache))) {
+		to->cache_level = (int)cache->attr->cache.depth;
+		add_bitmap(to->setsize, to->cache[i++], cache->cpuset, within);
+	}
+}
+
 /* Nodes that the machine has now, and those it had: a node's CPUs and memory may all be offline for a while. */
 static struct table *merge(hwloc_topology_t topology, struct table *old, const struct kt_view *view)
 {
+	int depth;
+	const size_t caches = shared_caches(topology, &depth);
 	hwloc_bitmap_t numbers = hwloc_bitmap_alloc();
 	hwloc_obj_t object = NULL;
 	struct table *new = NULL;
@@ -236,7 +273,7 @@ static struct table *merge(hwloc_topology_t topology, struct table *old, const s
 	while (numbers && (object = hwloc_get_next_obj_by_type(topology, HWLOC_OBJ_NUMANODE, object)))
 		hwloc_bitmap_set(numbers, object->os_index);
 	if (numbers)
-		new = table_new((size_t)hwloc_bitmap_weight(numbers), view->setsize);
+		new = table_new((size_t)hwloc_bitmap_weight(numbers), caches, view->setsize);
 	if (!new)
 		goto out;
 	i = 0;
@@ -254,6 +291,7 @@ static struct table *merge(hwloc_topology_t topology, struct table *old, const s
 	if (object)
 		add_bitmap(view->setsize, node->cpus, object->cpuset, new->loaded);
 	hwloc_bitmap_foreach_end();
+	add_caches(new, topology, depth, view->set[KT_POSSIBLE]);
 	kt_cpus_copy(view->setsize, new->loaded, view->set[KT_ONLINE]);
 out:
 	hwloc_bitmap_free(numbers);
@@ -342,6 +380,36 @@ int kt_topology_cpu_node(const struct kt_view *view, unsigned int cpu)
 	return error ? error : node;
 }
 
+int kt_topology_next_node(const struct kt_view *view, int from, cpu_set_t *set)
+{
+	int node = NO_NODE, error;
+
+	kt_lock(&lock);
+	error = ready_locked(view);
+	for (size_t i = 0; !error && table && i < table->count && node == NO_NODE; i++) {
+		if (table->node[i].number < from)
+			continue;
+		node = table->node[i].number;
+		kt_cpus_and(view->setsize, set, table->node[i].cpus, view->set[KT_POSSIBLE]);
+	}
+	kt_unlock(&lock);
+	return error ? error : node;
+}
+
+int kt_topology_cache(const struct kt_view *view, size_t index, cpu_set_t *set)
+{
+	int level = 0, error;
+
+	kt_lock(&lock);
+	error = ready_locked(view);
+	if (!error && table && index < table->cache_count) {
+		level = table->cache_level;
+		kt_cpus_copy(view->setsize, set, table->cache[index]);
+	}
+	kt_unlock(&lock);
+	return error ? error : level;
+}
+
 bool kt_topology_is_flat(void)
 {
 	const struct dirent *entry;
@@ -409,7 +477,7 @@ static bool tables_differ(const struct table *a, const struct table *b)
 /* Read anew and compare. A failure leaves the old table, and is tried again at the next look. */
 static bool read_again(const struct kt_view *view)
 {
-	struct table *old = table_new(table->count, table->setsize);
+	struct table *old = table_new(table->count, 0, table->setsize);
 	bool changed = true;
 
 	if (old) {

@@ -15,6 +15,13 @@ int kt_topology_node_exists(int node);
 int kt_topology_node_cpus(const struct kt_view *view, int node, cpu_set_t *set);
 /* Node of a possible cpu; -1 (KTHREAD_NO_NODE) unknown; -ENOMEM. */
 int kt_topology_cpu_node(const struct kt_view *view, unsigned int cpu);
+/* The next node from this number on, and its CPUs into set. Its number; KTHREAD_NO_NODE: there is none; -ENOMEM. */
+int kt_topology_next_node(const struct kt_view *view, int from, cpu_set_t *set);
+/*
+ * The index-th of the caches that are shared, of the outermost level that has any: its level, and the CPUs that share it,
+ * as they were when the machine was read last (those offline then are missing). 0: there are no more; -ENOMEM.
+ */
+int kt_topology_cache(const struct kt_view *view, size_t index, cpu_set_t *set);
 /* Does sysfs show one node at most? Then who only wants to know which CPUs are near each other need not ask for nodes, and
  * nothing is loaded. */
 bool kt_topology_is_flat(void);

@@ -17,6 +17,7 @@
 #include "base/trace.h"
 #include "machine/cpulist.h"
 #include "machine/cpumask.h"
+#include "machine/cpuset.h"
 #include "machine/look.h"
 #include "machine/scan.h"
 #include "machine/topology.h"
@@ -198,6 +199,24 @@ static bool views_differ(const struct kt_view *a, const struct kt_view *b)
 	/* The sets of a view are one block. */
 	return a->confined != b->confined || a->quota != b->quota ||
 	       memcmp(a->set[0], b->set[0], KT_SETS * a->setsize) != 0;
+}
+
+void kt_view_sources(struct kt_view_sources *ret)
+{
+	const struct kt_look *look;
+
+	kt_lock(&scan);
+	look = kt_look_last();
+	ret->possible = look->source[KT_SEEN_POSSIBLE];
+	ret->present = look->source[KT_SEEN_PRESENT];
+	ret->online = look->source[KT_SEEN_ONLINE];
+	ret->isolated = look->source[KT_SEEN_ISOLATED];
+	kt_cpuset_source(ret->cpuset, ret->partitions);
+	if (kt_cpus_empty(look->setsize, look->set[KT_SEEN_PARTITIONS]))
+		ret->partitions[0] = '\0';
+	ret->start_mask = look->start_cuts && !state.said_void;
+	ret->housekeeping = state.asked ? "set" : state.configured ? "configured" : "derived";
+	kt_unlock(&scan);
 }
 
 /* ---- telling --------------------------------------------------------------------------------------------------- */

@@ -5,6 +5,7 @@
 #ifndef KT_MACHINE_VIEW_H
 #define KT_MACHINE_VIEW_H
 
+#include <limits.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -41,6 +42,16 @@ void kt_view_put(struct kt_view *view);
 /* The current one's generation, or 0; one load: has anything changed? Whoever finds a new number gets that view, or a
  * later one, from kt_view_get(). */
 uint64_t kt_view_number(void);
+/* Where the sets of the last look come from: files, below the root; "" = unknown, or none. */
+struct kt_view_sources {
+	const char *possible, *present, *online; /* NULL = a guess */
+	const char *isolated;                    /* NULL = none */
+	char partitions[PATH_MAX];               /* and these, if any are isolated so */
+	char cpuset[PATH_MAX];
+	bool start_mask;          /* `allowed` is cut by the mask that the process was started with */
+	const char *housekeeping; /* "derived", "configured" or "set" */
+};
+void kt_view_sources(struct kt_view_sources *ret);
 /* Is the CPU in this set of the current one? */
 bool kt_view_has(enum kt_set set, unsigned int cpu);
 

@@ -84,7 +84,7 @@ static int read_stat(pid_t tid, char text[STAT_MAX])
 	return error;
 }
 
-int kt_thread_start_time(pid_t tid, uint64_t *ret)
+static int stat_field(pid_t tid, int wanted, uint64_t *ret)
 {
 	char text[STAT_MAX];
 	const char *field;
@@ -95,12 +95,22 @@ int kt_thread_start_time(pid_t tid, uint64_t *ret)
 		return error;
 	error = -EIO;
 	field = strrchr(text, ')'); /* comm, field 2, may hold anything */
-	for (int number = 3; field && number <= 22; number++) {
+	for (int number = 3; field && number <= wanted; number++) {
 		field = strchr(field + 1, ' ');
-		if (field && number == 22) {
+		if (field && number == wanted) {
 			*ret = strtoull(field, &end, 10);
 			error = end > field ? 0 : -EIO;
 		}
 	}
 	return error;
+}
+
+int kt_thread_start_time(pid_t tid, uint64_t *ret)
+{
+	return stat_field(tid, 22, ret);
+}
+
+int kt_thread_last_cpu(pid_t tid, uint64_t *ret)
+{
+	return stat_field(tid, 39, ret);
 }

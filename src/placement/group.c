@@ -26,10 +26,28 @@ static int compare(const void *a, const void *b)
 	return one->wish.mask ? memcmp(one->wish.mask, other->wish.mask, one->setsize) : 0;
 }
 
+void kt_mask_put(struct kt_mask *mask)
+{
+	/* Release: my reads come before; acquire: all others' come before the free. */
+	if (mask && atomic_fetch_sub_explicit(&mask->refs, 1, memory_order_acq_rel) == 1)
+		free(mask);
+}
+
+static struct kt_mask *mask_new(size_t setsize, const cpu_set_t *set)
+{
+	struct kt_mask *mask = malloc(sizeof(*mask) + setsize);
+
+	if (!mask)
+		return NULL;
+	atomic_init(&mask->refs, 1);
+	memcpy(mask->bits, set, setsize);
+	return mask;
+}
+
 static void group_free(struct kt_group *group)
 {
 	free((void *)group->wish.mask);
-	free(group->effective);
+	kt_mask_put(group->mask);
 	free(group);
 }
 
@@ -37,6 +55,7 @@ int kt_group_decide(struct kt_group *group, const struct kt_view *view, cpu_set_
 {
 	const struct kt_wish *wish = &group->wish;
 	cpu_set_t *node_cpus = NULL;
+	struct kt_mask *mask;
 	bool broken;
 
 	if (wish->kind == KTHREAD_WISH_NODE) {
@@ -48,10 +67,18 @@ int kt_group_decide(struct kt_group *group, const struct kt_view *view, cpu_set_
 	}
 	broken = kt_rule(wish, node_cpus, view, scratch);
 	free(node_cpus);
-	*ret_changed = broken != group->broken || !kt_cpus_equal(view->setsize, scratch, group->effective);
+	*ret_changed = broken != group->broken;
+	if (!group->mask || !kt_cpus_equal(view->setsize, scratch, group->effective)) {
+		mask = mask_new(view->setsize, scratch);
+		if (!mask)
+			return -ENOMEM;
+		kt_mask_put(group->mask);
+		group->mask = mask;
+		group->effective = kt_mask_set(mask);
+		*ret_changed = true;
+	}
 	group->broken = broken;
 	group->all_online = kt_cpus_equal(view->setsize, view->set[KT_ONLINE], view->set[KT_POSSIBLE]);
-	kt_cpus_copy(view->setsize, group->effective, scratch);
 	return 0;
 }
 
@@ -76,8 +103,7 @@ static struct kt_group *group_new(const struct kt_wish *wish, const struct kt_vi
 		kt_cpus_copy(view->setsize, mask, wish->mask);
 		group->wish.mask = mask;
 	}
-	group->effective = calloc(1, view->setsize);
-	if (!group->effective || kt_group_decide(group, view, scratch, &changed) != 0)
+	if (kt_group_decide(group, view, scratch, &changed) != 0)
 		goto fail;
 	group->said_broken = group->broken;
 	free(scratch);

@@ -17,9 +17,34 @@
 #include "placement/rule.h"
 #include "thread/thread.h"
 
+/* An effective mask: immutable, and shared by the group and by all that it was ever given to, who remember it. */
+struct kt_mask {
+	atomic_uint refs;
+	unsigned long bits[]; /* setsize bytes */
+};
+
+static inline struct kt_mask *kt_mask_get(struct kt_mask *mask)
+{
+	if (mask)
+		atomic_fetch_add_explicit(&mask->refs, 1, memory_order_relaxed);
+	return mask;
+}
+
+void kt_mask_put(struct kt_mask *mask); /* NULL: nothing */
+
+static inline const cpu_set_t *kt_mask_set(const struct kt_mask *mask)
+{
+	return (const cpu_set_t *)(const void *)mask->bits;
+}
+
+/* The errors of sched_setaffinity(2) that are counted one by one; any other counts in the sum only. */
+enum kt_refusal { KT_EINVAL, KT_EPERM, KT_EACCES, KT_ENOMEM, KT_ESRCH, KT_ENOSYS, KT_REFUSALS };
+extern const int kt_refusal_errno[KT_REFUSALS];
+
 struct kt_group {
 	struct kt_wish wish;
-	cpu_set_t *effective;
+	struct kt_mask *mask;
+	const cpu_set_t *effective; /* in it */
 	bool broken;
 	bool said_broken; /* as the log has it */
 	bool doubt;       /* the kernel refused the mask for a thread: look again */
@@ -57,9 +82,9 @@ struct kt_place {
 	uint64_t broken_ns; /* of former times */
 	uint64_t reaffines;
 	uint64_t refusals;
-	/* What it was given last, and what it had before; of group->setsize bytes, behind us. No CPU: nothing yet, not known. */
-	cpu_set_t *given;
-	cpu_set_t *given_before;
+	uint64_t *refused;    /* [KT_REFUSALS], from the first one on; NULL also for want of memory */
+	struct kt_mask *from; /* what the kernel had taken, before `to`; NULL = not known */
+	struct kt_mask *to;   /* what it was given last */
 };
 
 extern pthread_mutex_t kt_placement_lock;
@@ -73,7 +98,7 @@ extern struct kt_groups kt_groups;
 struct kt_group *kt_group_get(const struct kt_wish *wish, const struct kt_view *view);
 void kt_group_put(struct kt_group *group);
 
-/* Apply the rule anew. True if effective or broken changed. ERRORS: -ENOMEM for a node's first question. */
+/* Apply the rule anew. True if effective or broken changed. ERRORS: -ENOMEM (nothing has changed). */
 int kt_group_decide(struct kt_group *group, const struct kt_view *view, cpu_set_t *scratch, bool *ret_changed);
 
 /* Move a place into a group (from none, or from its old one, which loses a user). The group's user becomes its. */

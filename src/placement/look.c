@@ -194,10 +194,7 @@ uint64_t kthread_generation(void)
 
 static int start(void)
 {
-	struct kt_view *view = kt_view_get();
-
-	kt_thread_hook(kt_placement_hooks(view->setsize));
-	kt_view_put(view);
+	kt_thread_hook(&kt_placement_hooks);
 	return 0;
 }
 

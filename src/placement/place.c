@@ -20,6 +20,8 @@
 
 #define LOOK_WAIT_NS (10 * KT_NS_PER_MS)
 
+const int kt_refusal_errno[KT_REFUSALS] = {EINVAL, EPERM, EACCES, ENOMEM, ESRCH, ENOSYS};
+
 /* ---- one thread (its place's lock is held) ---------------------------------------------------------------------- */
 
 /* 0, "the calling thread", where that is so: a sandbox may allow nothing else. */
@@ -44,8 +46,7 @@ static bool is_gone(struct kt_place *place)
 	return place->ended;
 }
 
-/* Does the kernel have just this mask? (What it reports lacks CPUs that are not active; ours has none but usable.) What it
- * has instead is kept. */
+/* Does the kernel have just this mask? (What it reports lacks CPUs that are not active; ours has none but usable.) */
 static bool kernel_agrees(struct kt_place *place, const cpu_set_t *mask, size_t setsize)
 {
 	cpu_set_t small;
@@ -56,11 +57,18 @@ static bool kernel_agrees(struct kt_place *place, const cpu_set_t *mask, size_t 
 		return false;       /* telling it again does no harm */
 	kt_cpus_zero(setsize, now); /* the kernel writes no more than it has CPUs for */
 	agrees = sched_getaffinity(tid_of(place), setsize, now) == 0 && kt_cpus_equal(setsize, now, mask);
-	if (!agrees)
-		kt_cpus_copy(setsize, place->given_before, now);
 	if (now != &small)
 		free(now);
 	return agrees;
+}
+
+static void count_refusal(struct kt_place *place, int error)
+{
+	place->refusals++;
+	if (!place->refused)
+		place->refused = calloc(KT_REFUSALS, sizeof(*place->refused));
+	for (int i = 0; place->refused && i < KT_REFUSALS; i++)
+		place->refused[i] += kt_refusal_errno[i] == error;
 }
 
 /*
@@ -72,7 +80,7 @@ static void note_refusal(struct kt_place *place, int error)
 	static atomic_ullong logged; /* a bit per errno; what a filter may return beyond 63 shares one */
 	const unsigned long long kind = 1ull << error % 64;
 
-	place->refusals++;
+	count_refusal(place, error);
 	if (error == EINVAL && place->last_error != EINVAL)
 		return;
 	if (!(atomic_fetch_or_explicit(&logged, kind, memory_order_relaxed) & kind))
@@ -116,17 +124,16 @@ static void lose_place(struct kt_place *place, uint64_t now)
 	kt_thread_set_broken(place->thread, true);
 }
 
-static void tell_given(const struct kt_place *place, bool broken)
+static void tell_given(const struct kt_place *place, size_t setsize, bool broken)
 {
-	const size_t setsize = place->group->setsize;
 	struct kt_trace_event event = KT_TRACE_EMPTY;
-	const cpu_set_t *sets[] = {place->given_before, place->given};
+	const struct kt_mask *masks[] = {place->from, place->to};
 
 	kt_thread_event(&event, place->thread);
 	for (int i = 0; i < 2; i++) {
 		char list[KT_TRACE_LIST];
-		const bool known = !kt_cpus_empty(setsize, sets[i]) &&
-		                   kthread_cpulist_format(setsize, sets[i], list, sizeof(list)) >= 0;
+		const bool known =
+		    masks[i] && kthread_cpulist_format(setsize, kt_mask_set(masks[i]), list, sizeof(list)) >= 0;
 
 		kt_trace_text(&event, i == 0 ? "from" : "to", known ? list : NULL);
 	}
@@ -136,8 +143,17 @@ static void tell_given(const struct kt_place *place, bool broken)
 	kt_trace("thread_affine", &event);
 }
 
-static void note_given(struct kt_place *place, enum kthread_reason reason, uint64_t now)
+/* What has been refused was never its mask: then the one before stays the one it comes from. */
+static void note_given(struct kt_place *place, const struct kt_group *group, bool had_failed,
+                       enum kthread_reason reason, uint64_t now)
 {
+	if (had_failed) {
+		kt_mask_put(place->to);
+	} else {
+		kt_mask_put(place->from);
+		place->from = place->to;
+	}
+	place->to = kt_mask_get(group->mask);
 	if (reason != KTHREAD_REASON_START)
 		place->reaffines++;
 	place->last_reason = reason;
@@ -153,6 +169,7 @@ static bool settle(struct kt_place *place, const struct kt_group *group, bool su
 {
 	struct kthread *k = place->thread;
 	const bool per_cpu = group->wish.kind == KTHREAD_WISH_PER_CPU;
+	const bool had_failed = place->last_error;
 	bool settled = true;
 	bool noticed = true;
 
@@ -164,20 +181,18 @@ static bool settle(struct kt_place *place, const struct kt_group *group, bool su
 		kt_thread_park_for_cpu(k);
 	}
 	if (place->born && !is_gone(place)) {
-		if (sure && !place->last_error) /* what was refused it never had */
-			kt_cpus_copy(group->setsize, place->given_before, place->given);
 		if (!sure && !kt_config()->simulate && !kernel_agrees(place, group->effective, group->setsize))
 			sure = true;
 		if (sure)
 			settled = give(place, group);
 		if (sure || reason == KTHREAD_REASON_START) {
-			kt_cpus_copy(group->setsize, place->given, group->effective);
-			note_given(place, reason, now);
+			note_given(place, group, had_failed, reason, now);
 			if (!place->ended)
 				KT_PROBE6(affine, atomic_load_explicit(&k->tid, memory_order_relaxed), k->name,
-				          place->given_before, place->given, place->last_reason, place->last_error);
+				          place->from ? kt_mask_set(place->from) : NULL, kt_mask_set(place->to),
+				          place->last_reason, place->last_error);
 			if (kt_trace_is_on() && !place->ended)
-				tell_given(place, place->broken && (group->broken || !settled));
+				tell_given(place, group->setsize, place->broken && (group->broken || !settled));
 		}
 	}
 	if (place->ended)
@@ -313,10 +328,6 @@ int kt_place_new(struct kthread *k, const struct kt_wish *wish)
 	struct kt_group *group;
 
 	place->thread = k;
-	view = kt_view_get();
-	place->given = (cpu_set_t *)(void *)(place + 1);
-	place->given_before = (cpu_set_t *)(void *)((char *)(place + 1) + view->setsize);
-	kt_view_put(view);
 	pthread_mutex_init(&place->lock, NULL);
 	kt_lock(&kt_placement_lock);
 	view = kt_view_get(); /* under the lock: a newer one would find the group and decide it anew */
@@ -461,6 +472,11 @@ void kt_place_gone(struct kthread *k)
 	kt_unlock(&place->lock);
 	free(place->came_with);
 	place->came_with = NULL;
+	free(place->refused);
+	place->refused = NULL;
+	kt_mask_put(place->from);
+	kt_mask_put(place->to);
+	place->from = place->to = NULL;
 }
 
 static int hook_created(struct kthread *k, int node, int cpu)
@@ -588,18 +604,13 @@ static bool hook_out_of_place(struct kthread *k)
 	return last_error(k->place) == EINVAL && runs_elsewhere(k, &bound);
 }
 
-const struct kt_thread_hooks *kt_placement_hooks(size_t setsize)
-{
-	static struct kt_thread_hooks hooks = {
-	    .created = hook_created,
-	    .born = hook_born,
-	    .gone = kt_place_gone,
-	    .released = kt_adopted_released,
-	    .unparking = hook_unparking,
-	    .place_self = hook_place_self,
-	    .out_of_place = hook_out_of_place,
-	};
-
-	hooks.place_size = sizeof(struct kt_place) + 2 * setsize;
-	return &hooks;
-}
+const struct kt_thread_hooks kt_placement_hooks = {
+    .place_size = sizeof(struct kt_place),
+    .created = hook_created,
+    .born = hook_born,
+    .gone = kt_place_gone,
+    .released = kt_adopted_released,
+    .unparking = hook_unparking,
+    .place_self = hook_place_self,
+    .out_of_place = hook_out_of_place,
+};

@@ -51,7 +51,10 @@ int kt_place_visit(const struct kthread *k, unsigned int cpu);
 /* From now on somebody looks without being asked; until then the public queries look for themselves. */
 void kt_placement_watched(void);
 
-/* For the inspect room: a consistent copy of what is known of k's place. False if it has none any more. */
+/*
+ * For the inspect room: a consistent copy of what is known of k's place; of the masks those that are not NULL, of setsize
+ * bytes of the view; emptied if there is no such mask. False if it has none any more.
+ */
 struct kt_place_report {
 	enum kthread_wish kind;
 	int node;
@@ -63,8 +66,12 @@ struct kt_place_report {
 	uint64_t broken_ns;
 	uint64_t reaffines;
 	uint64_t refusals;
+	uint64_t refused[KT_REFUSALS]; /* of these */
 };
-bool kt_place_report(const struct kthread *k, struct kt_place_report *ret);
+struct kt_place_masks {
+	cpu_set_t *wish, *effective, *from, *to;
+};
+bool kt_place_report(const struct kthread *k, struct kt_place_report *ret, const struct kt_place_masks *masks);
 
 /* ---- inside the room ------------------------------------------------------------------------------------------- */
 
@@ -92,8 +99,7 @@ void kt_place_gone(struct kthread *k);
 int kt_place_all(enum kt_doubt doubt, const cpu_set_t *touched, bool view_changed, enum kthread_reason reason,
                  bool *ret_settled);
 
-/* What placement does at the turns of a thread's life, with sets of so many bytes. */
-const struct kt_thread_hooks *kt_placement_hooks(size_t setsize);
+extern const struct kt_thread_hooks kt_placement_hooks;
 void kt_adopted_released(struct kthread *k);
 
 /* The kernel's Cpus_allowed of a thread of this process, offline CPUs included. 0; -ESRCH; -ENOMEM; -errno of open(2) and
@@ -101,6 +107,8 @@ void kt_adopted_released(struct kthread *k);
 int kt_actual_mask(pid_t tid, size_t setsize, cpu_set_t *set);
 /* When a thread of this process started, in clock ticks since boot. The same errors. */
 int kt_thread_start_time(pid_t tid, uint64_t *ret);
+/* On which CPU it ran last, or runs. The same errors. */
+int kt_thread_last_cpu(pid_t tid, uint64_t *ret);
 
 /* A caller's mask as a wish's mask: view->setsize bytes, to be freed. NULL and errno: EINVAL (empty, or a CPU that is
  * not possible), ENOMEM. */

@@ -239,7 +239,25 @@ bool kthread_is_broken(const struct kthread *k)
 	return kt_handle(k) == 0 && kt_word(&k->word) & W_BROKEN;
 }
 
-bool kt_place_report(const struct kthread *k, struct kt_place_report *ret)
+static void copy_mask(size_t setsize, cpu_set_t *to, const cpu_set_t *from)
+{
+	if (to && from)
+		kt_cpus_copy(setsize, to, from);
+	else if (to)
+		kt_cpus_zero(setsize, to);
+}
+
+static void report_masks(const struct kt_place *place, const struct kt_place_masks *to)
+{
+	const struct kt_group *group = place->group;
+
+	copy_mask(group->setsize, to->wish, group->wish.mask);
+	copy_mask(group->setsize, to->effective, group->effective);
+	copy_mask(group->setsize, to->from, place->from ? kt_mask_set(place->from) : NULL);
+	copy_mask(group->setsize, to->to, place->to ? kt_mask_set(place->to) : NULL);
+}
+
+bool kt_place_report(const struct kthread *k, struct kt_place_report *ret, const struct kt_place_masks *masks)
 {
 	struct kt_place *place = kt_place_lock(k);
 
@@ -257,6 +275,10 @@ bool kt_place_report(const struct kthread *k, struct kt_place_report *ret)
 	    .reaffines = place->reaffines,
 	    .refusals = place->refusals,
 	};
+	if (place->refused)
+		memcpy(ret->refused, place->refused, sizeof(ret->refused));
+	if (masks)
+		report_masks(place, masks);
 	kt_place_unlock(place);
 	return true;
 }

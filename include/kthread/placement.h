@@ -45,14 +45,20 @@ KTHREAD_API int kthread_affine_reset(struct kthread *k);
 KTHREAD_API int kthread_set_per_cpu(struct kthread *k, int cpu);
 KTHREAD_API bool kthread_is_per_cpu(const struct kthread *k);
 
-enum kthread_mask { KTHREAD_MASK_WISH, KTHREAD_MASK_EFFECTIVE, KTHREAD_MASK_ACTUAL };
+enum kthread_mask {
+	KTHREAD_MASK_WISH,
+	KTHREAD_MASK_EFFECTIVE,
+	KTHREAD_MASK_ACTUAL,
+	KTHREAD_MASK_LAST_FROM, /* of the last time the kernel was told: the mask that it had taken before */
+	KTHREAD_MASK_LAST_TO /* and the one it was given then, which kthread_info()'s last_error may say it refused */
+};
 
 /*
  * Copy one of a thread's masks to set, which has setsize bytes. The wish of a node thread is the node's known CPUs; of
  * one without a wish, every possible CPU. The actual mask is the kernel's Cpus_allowed (offline CPUs included); with
  * simulate, the mask that was recorded last.
  * 0; -EINVAL (setsize below kthread_setsize(), whatever is in the set; unknown which; NULL); -ESRCH it has ended;
- * -ECHILD; -ENOMEM; for the actual mask also what reading the thread's status in /proc returned (-EMFILE, -ENFILE;
+ * -ENODATA (LAST_...) it has never been given one, or none before; -ECHILD; -ENOMEM; for the actual mask also what reading the thread's status in /proc returned (-EMFILE, -ENFILE;
  * -ENOENT, -EACCES without a /proc of ours), or -EIO: the mask is not in it.
  */
 KTHREAD_API int kthread_get_mask(const struct kthread *k, enum kthread_mask which, size_t setsize, cpu_set_t *set);

@@ -5,8 +5,10 @@
 #include <string.h>
 
 #include "inspect/state.h"
+#include "ktask/room.h"
 #include "placement/placement.h"
 #include "thread/thread.h"
+#include "worker/worker.h"
 
 enum kthread_state kt_state_of(const struct kthread *k)
 {
@@ -30,19 +32,23 @@ enum kthread_state kt_state_of(const struct kthread *k)
 
 void kt_work_counters(const struct kthread *k, struct kt_work_counters *ret)
 {
-	*ret = (struct kt_work_counters){.worker = false};
-	(void)k;
+	ret->worker = kt_worker_counters(k, &ret->works_run, &ret->longest_queue);
+	ret->ktask_chunks = atomic_load_explicit(&k->chunks, memory_order_relaxed);
+	ret->ktask = ret->ktask_chunks > 0 || kt_thread_is_helper(k);
 }
+
+#define FIRST_SIZE offsetof(struct kthread_info, works_run) /* of the first version */
 
 int kthread_info(const struct kthread *k, struct kthread_info *info)
 {
 	struct kthread_info full = {.size = sizeof(full), .node = KTHREAD_NO_NODE};
+	struct kt_work_counters work;
 	struct kt_place_report place;
 	const int error = kt_handle(k);
 
 	if (error || !info)
 		return error ? error : -EINVAL;
-	if (info->size < sizeof(full))
+	if (info->size < FIRST_SIZE)
 		return -EINVAL;
 	snprintf(full.name, sizeof(full.name), "%s", k->name);
 	full.tid = kthread_tid(k);
@@ -50,6 +56,10 @@ int kthread_info(const struct kthread *k, struct kthread_info *info)
 	full.wakes = atomic_load_explicit(&k->wakes, memory_order_relaxed);
 	full.parks = atomic_load_explicit(&k->parks, memory_order_relaxed);
 	full.freezes = atomic_load_explicit(&k->freezes, memory_order_relaxed);
+	kt_work_counters(k, &work);
+	full.works_run = work.works_run;
+	full.longest_queue = work.longest_queue;
+	full.ktask_chunks = work.ktask_chunks;
 	if (kt_place_report(k, &place, NULL)) {
 		full.wish = place.kind;
 		full.node = place.node;
@@ -64,7 +74,7 @@ int kthread_info(const struct kthread *k, struct kthread_info *info)
 		full.refusals = place.refusals;
 	}
 	full.size = info->size; /* what lies beyond ours is the caller's own */
-	memcpy(info, &full, sizeof(full));
+	memcpy(info, &full, info->size < sizeof(full) ? info->size : sizeof(full));
 	return 0;
 }
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "ktask/job.h"
+#include "ktask/room.h"
 #include "machine/cpumask.h"
 #include "machine/topology.h"
 #include "placement/placement.h"
@@ -204,11 +205,16 @@ static int helper_fn(void *data)
 	return 0;
 }
 
+bool kt_thread_is_helper(const struct kthread *k)
+{
+	return k->fn == helper_fn;
+}
+
 bool kt_is_helper(void)
 {
 	const struct kthread *self = kthread_self();
 
-	return self && self->fn == helper_fn;
+	return self && kt_thread_is_helper(self);
 }
 
 /* ---- its beginning ---------------------------------------------------------------------------------------------- */

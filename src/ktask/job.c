@@ -255,6 +255,7 @@ void kt_share_work(struct kt_share *share)
 {
 	struct kt_job *job = share->job;
 	const uint64_t target = kt_ticks_of(CHUNK_NS);
+	struct kthread *self = kthread_self(); /* one that was adopted by another: not counted */
 
 	if (share->helper)
 		share->first = share->helper->cpu % job->piece_count;
@@ -270,6 +271,8 @@ void kt_share_work(struct kt_share *share)
 		KT_PROBE4(ktask_chunk, job->ctl.fn, share->start, share->end, error);
 		if (kt_forked_since(job->epoch))
 			return;
+		if (self)
+			kt_thread_count_chunk(self);
 		if (error) {
 			fail(share, error);
 			return;

@@ -11,4 +11,7 @@ extern const struct kt_room kt_ktask_room;
 /* Is a job under way that has asked, or may ask, for helpers? */
 bool kt_jobs_running(void);
 
+struct kthread;
+bool kt_thread_is_helper(const struct kthread *k);
+
 #endif

@@ -207,6 +207,14 @@ static int actual_of(const struct kthread *k, size_t setsize, cpu_set_t *set)
 	return error;
 }
 
+static int last_of(const struct kt_mask *mask, size_t have, size_t setsize, cpu_set_t *set)
+{
+	/* a set that is too small is an error whatever there is to put into it */
+	if (!set || setsize < have)
+		return -EINVAL;
+	return mask ? kt_copy_out(have, kt_mask_set(mask), setsize, set) : -ENODATA;
+}
+
 int kthread_get_mask(const struct kthread *k, enum kthread_mask which, size_t setsize, cpu_set_t *set)
 {
 	int error = kt_handle(k);
@@ -227,6 +235,8 @@ int kthread_get_mask(const struct kthread *k, enum kthread_mask which, size_t se
 		error = wish_of(place->group, view, setsize, set);
 	else if (which == KTHREAD_MASK_EFFECTIVE || which == KTHREAD_MASK_ACTUAL)
 		error = kt_copy_out(place->group->setsize, place->group->effective, setsize, set);
+	else if (which == KTHREAD_MASK_LAST_FROM || which == KTHREAD_MASK_LAST_TO)
+		error = last_of(which == KTHREAD_MASK_LAST_FROM ? place->from : place->to, view->setsize, setsize, set);
 	else
 		error = -EINVAL;
 	kt_view_put(view);

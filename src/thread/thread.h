@@ -51,6 +51,7 @@ struct kthread {
 	atomic_uint_fast64_t wakes;
 	atomic_uint_fast64_t parks;
 	atomic_uint_fast64_t freezes;
+	atomic_uint_fast64_t chunks; /* of ktask's jobs; written by the thread alone */
 	/* The registry's, under its lock. */
 	TAILQ_ENTRY(kthread) link;
 	uint64_t number;
@@ -155,6 +156,12 @@ void kt_thread_tell_created(const struct kthread *k, pid_t tid);
 /* An event of a thread, with the fields that each of those has. */
 struct kt_trace_event;
 void kt_thread_event(struct kt_trace_event *event, const struct kthread *k);
+/* By the thread itself. */
+static inline void kt_thread_count_chunk(struct kthread *k)
+{
+	atomic_store_explicit(&k->chunks, atomic_load_explicit(&k->chunks, memory_order_relaxed) + 1,
+	                      memory_order_relaxed);
+}
 /* Sleep until one of `bits` is set or one of `unless` is clear, at most until the deadline; a thread that has
  * KTHREAD_INTERRUPT is sent signals, ever more rarely, until one of `noticed` is set, too. Returns the word. */
 unsigned int kt_thread_watch(struct kthread *k, unsigned int bits, unsigned int unless, unsigned int noticed,

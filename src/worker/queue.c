@@ -32,8 +32,17 @@ void kthread_init_delayed_work(struct kthread_delayed_work *dwork, void (*fn)(st
 
 /* ---- the list, under the lock ----------------------------------------------------------------------------------- */
 
-static void insert_after(struct kthread_work *where, struct kthread_work *work)
+static void pass_barrier(struct kthread_work *work);
+
+/* The application's, and not one that waits for others or marks a place. */
+static bool is_work(const struct kthread_work *work)
 {
+	return work->fn && work->fn != pass_barrier;
+}
+
+static void insert_after(struct kthread_worker *w, struct kthread_work *where, struct kthread_work *work)
+{
+	w->length += is_work(work);
 	work->prev = where;
 	work->next = where->next;
 	where->next->prev = work;
@@ -42,11 +51,12 @@ static void insert_after(struct kthread_work *where, struct kthread_work *work)
 
 void kt_worker_append(struct kthread_worker *w, struct kthread_work *work)
 {
-	insert_after(w->list.prev, work);
+	insert_after(w, w->list.prev, work);
 }
 
-void kt_worker_unlink(struct kthread_work *work)
+void kt_worker_unlink(struct kthread_worker *w, struct kthread_work *work)
 {
+	w->length -= is_work(work);
 	work->next->prev = work->prev;
 	work->prev->next = work->next;
 	work->prev = NULL;
@@ -83,6 +93,7 @@ static void gather_inbox(struct kthread_worker *w)
 		after->prev = last;
 		after = last;
 		last = earlier;
+		w->length++;
 	}
 	before->next = after;
 	after->prev = before;
@@ -118,7 +129,7 @@ static void recall_batch(struct kthread_worker *w)
 		work = atomic_exchange_explicit(&w->batch[slot], NULL, memory_order_acquire);
 		if (!work)
 			break;
-		insert_after(&w->list, work);
+		insert_after(w, &w->list, work);
 	}
 }
 
@@ -139,6 +150,7 @@ static void fill_batch(struct kthread_worker *w)
 		struct kthread_work *next = work->next;
 
 		work->prev = NULL;
+		w->length -= is_work(work);
 		atomic_store_explicit(&w->batch[slot++], work, memory_order_relaxed);
 		work = next;
 	}
@@ -174,20 +186,25 @@ struct kthread_work *kt_worker_next(struct kthread_worker *w)
 		kt_worker_lock(w);
 		if (!first(w) || w->wheel.count) /* what is due goes before what is queued from now on */
 			kt_worker_gather(w);
+		if (w->length > w->longest)
+			w->longest = w->length;
 		work = first(w);
 		atomic_store_explicit(&w->current, work, memory_order_relaxed);
 		if (work)
-			kt_worker_unlink(work);
+			kt_worker_unlink(w, work);
 		else
 			atomic_store_explicit(&w->beckoned, false, memory_order_relaxed);
 		if (!w->wheel.count)
 			fill_batch(w);
 		kt_worker_unlock(w);
 	}
+	if (!work)
+		return NULL;
+	atomic_store_explicit(&w->run, atomic_load_explicit(&w->run, memory_order_relaxed) + is_work(work),
+	                      memory_order_relaxed);
 	/* From here on it may be queued again. acq_rel: what anybody did before he queued it, or was told that it is pending,
 	 * is seen by the function; pairs with claim(). */
-	if (work)
-		atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_PENDING, memory_order_acq_rel);
+	atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_PENDING, memory_order_acq_rel);
 	return work;
 }
 
@@ -212,7 +229,7 @@ void kt_worker_rest(struct kthread_worker *w)
 	recall_batch(w);
 	atomic_store_explicit(&w->current, NULL, memory_order_relaxed);
 	while ((work = first(w)) && work->fn == pass_barrier) {
-		kt_worker_unlink(work);
+		kt_worker_unlink(w, work);
 		pass_barrier(work);
 	}
 	kt_worker_unlock(w);
@@ -225,7 +242,7 @@ static void wait_behind(struct kthread_worker *w, struct kthread_work *where)
 	bool wake;
 
 	barrier.work.state = WORK_PENDING;
-	insert_after(where, &barrier.work);
+	insert_after(w, where, &barrier.work);
 	wake = kt_worker_owes_wake(w);
 	kt_worker_unlock(w);
 	if (wake)
@@ -259,7 +276,7 @@ size_t kt_worker_abandon(struct kthread_worker *w)
 	recall_batch(w);
 	atomic_store_explicit(&w->current, NULL, memory_order_relaxed);
 	while ((work = first(w))) {
-		kt_worker_unlink(work);
+		kt_worker_unlink(w, work);
 		if (work == &w->last)
 			continue;
 		if (work->fn == pass_barrier) {
@@ -469,7 +486,7 @@ bool kthread_queue_delayed_work(struct kthread_worker *w, struct kthread_delayed
 static void take_out(struct kthread_worker *w, struct kthread_work *work, enum place place)
 {
 	if (place == LISTED)
-		kt_worker_unlink(work);
+		kt_worker_unlink(w, work);
 	else
 		kt_wheel_remove(&w->wheel, (struct kthread_delayed_work *)work);
 }

@@ -49,6 +49,8 @@ struct kthread_worker {
 	uint64_t wake_at;         /* while asleep */
 	struct kthread_work list; /* a ring: its next is the first, its prev the last */
 	struct kthread_work last; /* in the list while its CPU is about to go: what is behind waits. Not a work */
+	size_t length;            /* of the list: works only */
+	size_t longest;           /* queue, as its thread has found it */
 
 	/* The thread's line. The works before the list's first: the thread takes them from batch[taken] on, without the lock;
 	 * whoever holds the lock may bring them back into the list. */
@@ -56,6 +58,7 @@ struct kthread_worker {
 	atomic_uint batched;                  /* in how many slots there may be one; changes under the lock */
 	unsigned int taken;                   /* the thread's own */
 	struct kthread_work *_Atomic current; /* compared, never followed: it may have freed itself */
+	atomic_ullong run;                    /* works that have begun: counted by the thread */
 	bool slept_briefly;                   /* the thread's own */
 
 	atomic_uint epoch; /* see kt_epoch; relaxed: a late canceller looks while the memory is taken again */
@@ -87,7 +90,7 @@ void kt_worker_wake(struct kthread_worker *w);
 void kt_worker_gather(struct kthread_worker *w);
 /* Under the lock. */
 void kt_worker_append(struct kthread_worker *w, struct kthread_work *work);
-void kt_worker_unlink(struct kthread_work *work);
+void kt_worker_unlink(struct kthread_worker *w, struct kthread_work *work);
 /* False in a child of the process whose worker it is. */
 static inline bool kt_worker_is_ours(const struct kthread_worker *w)
 {
@@ -103,6 +106,9 @@ void kt_worker_rest(struct kthread_worker *w);
 size_t kt_worker_close(struct kthread_worker *w);
 /* Nobody will run what is in the list: it is idle again, who waits is let go. How many works that were. */
 size_t kt_worker_abandon(struct kthread_worker *w);
+
+/* Is k the thread of a worker? Then also how many works it has begun, and how many it has found in its queue at most. */
+bool kt_worker_counters(const struct kthread *k, uint64_t *ret_run, uint64_t *ret_longest);
 
 extern const struct kt_room kt_worker_room;
 

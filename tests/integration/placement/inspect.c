@@ -6,6 +6,8 @@
 
 #include "sim.h"
 
+#define FIRST_SIZE offsetof(struct kthread_info, works_run) /* the first version's */
+
 static void kthread_info__bad_input_and_sizes(void **state)
 {
 	struct {
@@ -19,11 +21,21 @@ static void kthread_info__bad_input_and_sizes(void **state)
 	k = kthread_create(obedient, NULL, "%0*d", 200, 7); /* longer than the field: cut */
 	assert_int_equal(kthread_info(NULL, &info), -EINVAL);
 	assert_int_equal(kthread_info(k, NULL), -EINVAL);
-	for (size_t size = 0; size < sizeof(info); size += 8) {
+	for (size_t size = 0; size < FIRST_SIZE; size += 8) {
 		const struct kthread_info before = info = (struct kthread_info){.size = size};
 
 		assert_int_equal(kthread_info(k, &info), -EINVAL);
 		assert_memory_equal(&info, &before, sizeof(info));
+	}
+	/* An older program's, which ends anywhere: it gets what fits. */
+	for (size_t size = FIRST_SIZE; size <= sizeof(info); size += 4) {
+		memset(&info, 0xa5, sizeof(info));
+		info.size = size;
+		assert_int_equal(kthread_info(k, &info), 0);
+		assert_int_equal(info.size, size);
+		assert_int_equal(info.tid, kthread_tid(k));
+		for (size_t i = size; i < sizeof(info); i++)
+			assert_int_equal(((const unsigned char *)&info)[i], 0xa5);
 	}
 	memset(&future, 0xa5, sizeof(future));
 	future.info.size = sizeof(future);

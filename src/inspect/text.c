@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "inspect/text.h"
 
-#include <kthread/placement.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "machine/cpumask.h"
 
 /* Room for so many bytes more, and a NUL. */
 static bool make_room(struct kt_text *text, size_t more)
@@ -38,33 +39,38 @@ void kt_text_print(struct kt_text *text, const char *format, ...)
 	va_list args;
 	int length;
 
+	if (!make_room(text, 64)) /* for nearly all of it, at once */
+		return;
 	va_start(args, format);
-	length = vsnprintf(NULL, 0, format, args);
+	length = vsnprintf(text->at + text->length, text->size - text->length, format, args);
 	va_end(args);
 	if (length < 0 || !make_room(text, (size_t)length)) {
 		text->failed = true;
 		return;
 	}
-	va_start(args, format);
-	vsnprintf(text->at + text->length, (size_t)length + 1, format, args);
-	va_end(args);
+	if ((size_t)length > 64) {
+		va_start(args, format);
+		vsnprintf(text->at + text->length, (size_t)length + 1, format, args);
+		va_end(args);
+	}
 	text->length += (size_t)length;
 }
 
+/* Not kthread_cpulist_format(), which looks at every bit, and for which the room has to be there before. */
 void kt_text_cpus(struct kt_text *text, size_t setsize, const cpu_set_t *set)
 {
-	int length;
+	const char *comma = "";
+	int next;
 
-	if (!make_room(text, 0))
-		return;
-	length = kthread_cpulist_format(setsize, set, text->at + text->length, text->size - text->length);
-	if (length > 0 && (size_t)length >= text->size - text->length) {
-		if (!make_room(text, (size_t)length))
-			return;
-		kthread_cpulist_format(setsize, set, text->at + text->length, text->size - text->length);
+	for (int cpu = kt_cpus_next(setsize, set, 0); cpu >= 0; cpu = kt_cpus_next(setsize, set, (unsigned int)next)) {
+		for (next = cpu + 1; kt_cpus_test(setsize, set, (unsigned int)next);)
+			next++;
+		if (next - cpu > 1)
+			kt_text_print(text, "%s%d-%d", comma, cpu, next - 1);
+		else
+			kt_text_print(text, "%s%d", comma, cpu);
+		comma = ",";
 	}
-	if (length > 0)
-		text->length += (size_t)length;
 }
 
 void kt_text_free(struct kt_text *text)

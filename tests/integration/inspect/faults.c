@@ -49,6 +49,7 @@ static void refusals(void **state)
 		assert_int_equal(kthread_fini(), 0);
 		skip();
 	}
+	AWAIT(sim_info(k).last_reason == KTHREAD_REASON_START);
 	bind_refused(k, 0, EINVAL);
 	bind_refused(k, 1, EINVAL);
 	bind_refused(k, 0, ENOMEM);

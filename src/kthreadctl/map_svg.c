@@ -27,17 +27,15 @@
 
 enum shape { LAST, EFFECTIVE, WISH, BROKEN, TOLD, EXTRA, OFFLINE, UNUSABLE, SHAPES };
 
-static const struct {
-	const char *class, *text;
-} shapes[SHAPES] = {
-    [LAST] = {"last", "ran here last"},
-    [EFFECTIVE] = {"eff", "may run here"},
-    [WISH] = {"wish", "wishes to be here"},
-    [BROKEN] = {"brk", "broken: runs elsewhere"},
-    [TOLD] = {"told", "should, but the kernel says no"},
-    [EXTRA] = {"extra", "the kernel lets it, not asked for"},
-    [OFFLINE] = {"off", "CPU offline"},
-    [UNUSABLE] = {"unusable", "CPU not for us"},
+static const struct svg_entry shapes[SHAPES] = {
+    [LAST] = {"last", SVG_DOT, "ran here last"},
+    [EFFECTIVE] = {"eff", SVG_BAR, "may run here"},
+    [WISH] = {"wish", SVG_OUTLINE, "wishes to be here"},
+    [BROKEN] = {"brk", SVG_BAR, "broken: runs elsewhere"},
+    [TOLD] = {"told", SVG_BAR, "should, but the kernel says no"},
+    [EXTRA] = {"extra", SVG_BAR, "the kernel lets it, not asked for"},
+    [OFFLINE] = {"off", SVG_BAR, "CPU offline"},
+    [UNUSABLE] = {"unusable", SVG_BAR, "CPU not for us"},
 };
 
 struct canvas {
@@ -118,37 +116,6 @@ static int lay_out(struct canvas *c, bool every)
 
 /* ---- head ---- */
 
-/* The words between ", " over as many lines as it takes, from y on; without a stream only counted. Returns the next y. */
-static double paragraph(FILE *f, const char *class, double size, double x, double y, double room, const char *text)
-{
-	char *line = calloc(1, strlen(text) + 1);
-
-	if (!line)
-		return y;
-	while (*text) {
-		size_t used = 0;
-
-		while (*text) {
-			const char *end = strstr(text, ", ");
-			const size_t length = end ? (size_t)(end - text) + 2 : strlen(text);
-
-			memcpy(line + used, text, length);
-			line[used + length] = '\0';
-			if (used > 0 && svg_text_width(line, size) > room) {
-				line[used] = '\0';
-				break;
-			}
-			used += length;
-			text += length;
-		}
-		if (f)
-			svg_text(f, class, size, SVG_START, x, y, room, line);
-		y += size * 1.5;
-	}
-	free(line);
-	return y;
-}
-
 static double head(struct canvas *c, FILE *f, const char *summary)
 {
 	const double room = c->width - 2 * MARGIN;
@@ -163,7 +130,7 @@ static double head(struct canvas *c, FILE *f, const char *summary)
 	y += 22;
 	if (f)
 		svg_text(f, "m", SIZE, SVG_START, MARGIN, y, room, text);
-	return paragraph(f, "m", SIZE, MARGIN, y + 18, room, summary);
+	return svg_paragraph(f, "m", SIZE, MARGIN, y + 18, room, summary);
 }
 
 /* ---- the CPUs ---- */
@@ -318,42 +285,11 @@ static void thread_row(struct canvas *c, const struct row *row, double y)
 	svg_text(c->f, "r", SIZE, SVG_START, c->grid_end + 14, base, c->note - 13, note);
 }
 
-/* ---- legend ---- */
+/* ---- below ---- */
 
-static void symbol(FILE *f, enum shape shape, double x, double y)
+static double legend(const struct canvas *c, FILE *f)
 {
-	if (shape == LAST)
-		svg_circle(f, shapes[shape].class, x + 9, y, 4);
-	else if (shape == WISH)
-		svg_rect(f, shapes[shape].class, x, y - 7, 18, 14, 3, NULL);
-	else
-		svg_rect(f, shapes[shape].class, x, y - 6, 18, 12, 2, NULL);
-}
-
-/* In columns of one width, from y on; without a stream only measured. Returns the next y. */
-static double legend(const struct canvas *c, FILE *f, double y)
-{
-	const double end = c->width - MARGIN;
-	double x = MARGIN + 8, widest = 0;
-
-	for (int i = 0; i < SHAPES; i++) {
-		if (c->used[i])
-			widest = fit(svg_text_width(shapes[i].text, SIZE), widest, 1e6);
-	}
-	for (int i = 0; i < SHAPES; i++) {
-		if (!c->used[i])
-			continue;
-		if (x + 26 + widest > end) {
-			x = MARGIN + 8;
-			y += 22;
-		}
-		if (f) {
-			symbol(f, (enum shape)i, x, y);
-			svg_text(f, "m", SIZE, SVG_START, x + 26, y + 4, widest + .1, shapes[i].text);
-		}
-		x += 26 + widest + 10;
-	}
-	return y + 24;
+	return svg_legend(f, shapes, c->used, SHAPES, MARGIN + 8, c->bottom + 26, c->width - MARGIN);
 }
 
 static double remarks(const struct canvas *c, FILE *f, double y)
@@ -405,7 +341,7 @@ static void draw(struct canvas *c, const char *summary)
 	find_used(c);
 	c->top = header + 18 + 20;
 	c->bottom = c->top + ROW * (double)c->shown;
-	c->height = remarks(c, NULL, legend(c, NULL, c->bottom + 26)) + MARGIN - 14;
+	c->height = remarks(c, NULL, legend(c, NULL)) + MARGIN - 14;
 	snprintf(title, sizeof(title), "%.200s (pid %" PRId64 "), %.100s: threads on CPUs", c->dump->process,
 	         c->dump->pid, c->dump->time);
 	svg_begin(c->f, c->width, c->height, title);
@@ -423,7 +359,7 @@ static void draw(struct canvas *c, const char *summary)
 		thread_row(c, &c->rows.rows[i], c->top + ROW * (double)i);
 	svg_line(c->f, "rule", MARGIN, c->top, c->width - MARGIN, c->top);
 	svg_line(c->f, "rule", MARGIN, c->bottom, c->width - MARGIN, c->bottom);
-	remarks(c, c->f, legend(c, c->f, c->bottom + 26));
+	remarks(c, c->f, legend(c, c->f));
 	svg_end(c->f);
 }
 

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "kthreadctl/text.h"
 
@@ -15,12 +16,12 @@ static const char style[] =
     "text{font-family:sans-serif}\n"
     ".bg{fill:#fff}.t{fill:#1b1f24}.m{fill:#57606a}.r{fill:#a33c00}.b{font-weight:bold}.in{fill:#1b1f24}\n"
     ".zebra{fill:#f5f7f9}.head{fill:#eaeef2}.rule{stroke:#d0d7de;stroke-width:1}.grid{stroke:#d0d7de;stroke-width:.5}\n"
-    ".off{fill:url(#hatch)}.unusable{fill:#dfe4e9}.hl{stroke:#98a2ad;stroke-width:1.2}\n"
+    ".off{fill:url(#hatch)}.unusable{fill:#d6dce2}.hl{stroke:#98a2ad;stroke-width:1.2}\n"
     ".eff{fill:#56b4e9}.brk{fill:#e8804a}.told{fill:none;stroke:#0072b2;stroke-width:1.2;stroke-dasharray:3 2}\n"
     ".extra{fill:#e69f00}.wish{fill:none;stroke:#1b1f24;stroke-width:1.4}\n"
     ".last{fill:#10202e;stroke:#fff;stroke-width:1}\n"
     ".usable{fill:#cdeadf}.active{fill:#a6d8f4}.created{fill:#eaeef2}.parked{fill:#c3cad1}.frozen{fill:#f0c9dd}\n"
-    ".stopping{fill:#f0e442}.many{fill:#e69f00}.move{fill:#0072b2}.park{fill:#57606a}.stop{fill:#a33c00}\n"
+    ".stopping{fill:#f2e68a}.many{fill:#b58ad6}.refused{fill:#d55e00}.lost{stroke:#a33c00;stroke-width:1.2;stroke-dasharray:4 3}.move{fill:#0072b2}.park{fill:#57606a}.stop{fill:#a33c00}\n"
     "@media(prefers-color-scheme:dark){.bg{fill:#16191d}.t{fill:#e6e8eb}.m{fill:#a3adb8}.r{fill:#ff9b5e}\n"
     ".zebra{fill:#1d2126}.head{fill:#272c33}.rule,.grid{stroke:#3a414a}.unusable{fill:#343b44}.hl{stroke:#6b7683}\n"
     ".wish{stroke:#e6e8eb}.told{stroke:#8fd0f5}.created{fill:#b9c2cb}.move{fill:#8fd0f5}.park{fill:#a3adb8}\n"
@@ -221,4 +222,78 @@ void svg_text(FILE *f, const char *class, double size, enum svg_anchor anchor, d
 	if (!fits)
 		fputs(ellipsis, f);
 	fputs("</text>\n", f);
+}
+
+double svg_paragraph(FILE *f, const char *class, double size, double x, double y, double room, const char *text)
+{
+	char *line = calloc(1, strlen(text) + 1);
+
+	if (!line)
+		return y;
+	while (*text) {
+		size_t used = 0;
+
+		while (*text) {
+			const char *end = strstr(text, ", ");
+			const size_t length = end ? (size_t)(end - text) + 2 : strlen(text);
+
+			memcpy(line + used, text, length);
+			line[used + length] = '\0';
+			if (used > 0 && svg_text_width(line, size) > room) {
+				line[used] = '\0';
+				break;
+			}
+			used += length;
+			text += length;
+		}
+		if (f)
+			svg_text(f, class, size, SVG_START, x, y, room, line);
+		y += size * 1.5;
+	}
+	free(line);
+	return y;
+}
+
+static void symbol(FILE *f, const struct svg_entry *entry, double x, double y)
+{
+	switch (entry->symbol) {
+	case SVG_DOT:
+		svg_circle(f, entry->class, x + 9, y, 4);
+		break;
+	case SVG_OUTLINE:
+		svg_rect(f, entry->class, x, y - 7, 18, 14, 3, NULL);
+		break;
+	case SVG_POINTER:
+		svg_pointer(f, entry->class, x + 9, y + 4, 8, NULL);
+		break;
+	default:
+		svg_rect(f, entry->class, x, y - 6, 18, 12, 2, NULL);
+	}
+}
+
+double svg_legend(FILE *f, const struct svg_entry *entries, const bool *used, size_t count, double x, double y,
+                  double end)
+{
+	const double size = 12, left = x;
+	double widest = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (used[i])
+			widest = fmax(widest, svg_text_width(entries[i].text, size));
+	}
+	for (size_t i = 0; i < count; i++) {
+		if (!used[i])
+			continue;
+		if (x > left && x + 26 + widest > end) {
+			x = left;
+			y += 22;
+		}
+		if (f) {
+			symbol(f, &entries[i], x, y);
+			svg_text(f, "m", size, SVG_START, x + 26, y + 4, fmin(widest + .1, end - x - 26),
+			         entries[i].text);
+		}
+		x += 26 + widest + 10;
+	}
+	return y + 24;
 }

@@ -8,6 +8,7 @@
 #ifndef KTHREADCTL_SVG_H
 #define KTHREADCTL_SVG_H
 
+#include <stdbool.h>
 #include <stdio.h>
 
 enum svg_anchor { SVG_START, SVG_MIDDLE, SVG_END };
@@ -26,6 +27,24 @@ void svg_pointer(FILE *f, const char *class, double x, double y, double size, co
 /* y: of the base line. room: the width that there is; nothing is written where not even an ellipsis fits. */
 void svg_text(FILE *f, const char *class, double size, enum svg_anchor anchor, double x, double y, double room,
               const char *text);
+/* Words between ", " over as many lines as it takes, the first one on y; returns where the next would be. f NULL: only that. */
+double svg_paragraph(FILE *f, const char *class, double size, double x, double y, double room, const char *text);
+
+enum svg_symbol { SVG_BAR, SVG_OUTLINE, SVG_DOT, SVG_POINTER };
+
+struct svg_entry {
+	const char *class;
+	enum svg_symbol symbol;
+	const char *text;
+};
+
+/*
+ * Those of the entries that are used, in columns of one width between x and end; the first line's middle is y. Returns
+ * where the middle of a next line would be. f NULL: only that.
+ */
+double svg_legend(FILE *f, const struct svg_entry *entries, const bool *used, size_t count, double x, double y,
+                  double end);
+
 /* What it is at most. */
 double svg_text_width(const char *text, double size);
 

@@ -42,6 +42,23 @@ struct ctl_dump *dump_load(const char *name)
 	return dump;
 }
 
+void dump_events(const char *name, void (*fn)(const struct ctl_event *, void *arg), void *arg)
+{
+	size_t length;
+	char *text = dump_text(name, &length), *rest = text, *line;
+
+	while ((line = strsep(&rest, "\n")) && *line) {
+		struct ctl_event *event;
+		char error[200];
+
+		if (model_parse_event(line, strlen(line), &event, error, sizeof(error)))
+			fail_msg("%s: %s", line, error);
+		fn(event, arg);
+		model_event_free(event);
+	}
+	free(text);
+}
+
 char *dump_make(unsigned int cpus, unsigned int threads, size_t *ret_length)
 {
 	char *text;
@@ -75,6 +92,19 @@ char *dump_make(unsigned int cpus, unsigned int threads, size_t *ret_length)
 	fprintf(f, "]}\n");
 	assert_int_equal(fclose(f), 0);
 	return text;
+}
+
+struct ctl_dump *dump_made(unsigned int cpus, unsigned int threads)
+{
+	struct ctl_dump *dump;
+	char error[200];
+	size_t length;
+	char *text = dump_make(cpus, threads, &length);
+
+	if (model_parse(text, length, &dump, error, sizeof(error)))
+		fail_msg("%s", error);
+	free(text);
+	return dump;
 }
 
 bool dump_set_is(const struct ctl_dump *d, const cpu_set_t *set, const char *list)

@@ -40,19 +40,6 @@ static char *svg_map(const struct ctl_dump *d, bool every)
 	return text;
 }
 
-static struct ctl_dump *made(unsigned int cpus, unsigned int threads)
-{
-	struct ctl_dump *d;
-	char error[200];
-	size_t length;
-	char *text = dump_make(cpus, threads, &length);
-
-	if (model_parse(text, length, &d, error, sizeof(error)))
-		fail_msg("%s", error);
-	free(text);
-	return d;
-}
-
 static void golden(const char *dump, const char *file, struct map_options options)
 {
 	struct ctl_dump *d = dump_load(dump);
@@ -113,7 +100,7 @@ static void no_line_is_wider(void **state)
 	for (size_t i = 0; i < sizeof(dumps) / sizeof(dumps[0]); i++) {
 		struct ctl_dump *d = dump_load(dumps[i]);
 
-		for (unsigned int width = 1; width <= 320; width += 1 + width / 40) {
+		for (unsigned int width = 1; width <= 320; width += 1 + width / 8) {
 			for (unsigned int kind = 0; kind < 8; kind++) {
 				struct map_options options = {width, kind & 1, kind & 2, kind & 4};
 				char *map = text_map(d, options);
@@ -241,7 +228,7 @@ static void svg_says_all(void **state)
 
 static void huge_is_bounded(void **state)
 {
-	struct ctl_dump *d = made(4096, 10000);
+	struct ctl_dump *d = dump_made(4096, 10000);
 	char *map = text_map(d, (struct map_options){.width = 80}), *svg;
 	struct svg_facts facts;
 

@@ -1,0 +1,531 @@
+/* SPDX-License-Identifier: MIT */
+/* From the events to lanes, and which of them are shown. timeline_svg.c and timeline_text.c draw. */
+#include "kthreadctl/timeline.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <search.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kthreadctl/lanes.h"
+#include "kthreadctl/layout.h"
+#include "machine/cpumask.h"
+
+#define CHANGES_MOST 200000
+
+struct lane_text {
+	struct lane_text *next;
+	char text[];
+};
+
+/* ---- lanes ---- */
+
+static const char *keep(struct timeline *t, const char *text)
+{
+	const size_t size = strlen(text) + 1;
+	struct lane_text *kept = malloc(sizeof(*kept) + size);
+
+	if (!kept)
+		return NULL;
+	memcpy(kept->text, text, size);
+	kept->next = t->texts;
+	t->texts = kept;
+	return kept->text;
+}
+
+/* Room for one more element; arrays double. */
+static int grow(void *array, size_t count, size_t size)
+{
+	void **at = array, *grown;
+
+	if (count & (count - 1))
+		return 0;
+	grown = realloc(*at, (count ? 2 * count : 1) * size);
+	if (!grown)
+		return -ENOMEM;
+	*at = grown;
+	return 0;
+}
+
+static int append_segment(struct timeline *t, struct lane *lane, int64_t time, enum lane_state state, const char *cpus)
+{
+	struct segment *last = lane->n_segments ? &lane->segments[lane->n_segments - 1] : NULL;
+
+	if (last && last->state == state && strcmp(last->cpus, cpus) == 0)
+		return 0;
+	if (last && last->begin >= time) { /* several events of one moment */
+		last->state = state;
+		last->cpus = cpus;
+		return 0;
+	}
+	if (grow(&lane->segments, lane->n_segments, sizeof(*last)))
+		return -ENOMEM;
+	lane->segments[lane->n_segments++] = (struct segment){.begin = time, .state = state, .cpus = cpus};
+	t->changes++;
+	return 0;
+}
+
+static int append_marker(struct timeline *t, struct lane *lane, int64_t time, enum marker_kind kind, const char *text)
+{
+	if (grow(&lane->markers, lane->n_markers, sizeof(*lane->markers)))
+		return -ENOMEM;
+	text = keep(t, text);
+	if (!text)
+		return -ENOMEM;
+	lane->markers[lane->n_markers++] = (struct marker){.time = time, .kind = kind, .text = text};
+	t->changes++;
+	return 0;
+}
+
+static enum lane_state state_now(const struct lane *lane)
+{
+	if (lane->gone)
+		return LANE_GONE;
+	if (lane->stopping)
+		return LANE_STOPPING;
+	if (lane->parked)
+		return LANE_PARKED;
+	if (lane->frozen)
+		return LANE_FROZEN;
+	if (lane->created)
+		return LANE_CREATED;
+	return lane->broken ? LANE_BROKEN : LANE_ACTIVE;
+}
+
+static int update(struct timeline *t, struct lane *lane, int64_t time)
+{
+	return append_segment(t, lane, time, state_now(lane), lane->gone ? "" : lane->cpus);
+}
+
+static int by_tid(const void *a, const void *b)
+{
+	const struct lane *x = a, *y = b;
+
+	return x->tid < y->tid ? -1 : x->tid > y->tid;
+}
+
+static struct lane *find_lane(const struct timeline *t, int64_t tid)
+{
+	const struct lane key = {.tid = tid};
+	void *found = tfind(&key, (void *const *)&t->by_tid, by_tid);
+
+	return found ? *(struct lane **)found : NULL;
+}
+
+/* One that has just come, or was there before it is heard of. */
+static struct lane *add_lane(struct timeline *t, int64_t tid, const char *name)
+{
+	struct lane *lane = calloc(1, sizeof(*lane)), *old = find_lane(t, tid);
+
+	if (!lane)
+		return NULL;
+	if (old) /* its number is another's now */
+		tdelete(old, &t->by_tid, by_tid);
+	lane->tid = tid;
+	lane->cpus = "";
+	lane->name = strdup(name);
+	if (!lane->name || !tsearch(lane, &t->by_tid, by_tid)) {
+		free(lane->name);
+		free(lane);
+		return NULL;
+	}
+	*t->last_thread = lane;
+	t->last_thread = &lane->next;
+	t->n_threads++;
+	return lane;
+}
+
+/* ---- the begin ---- */
+
+static enum lane_state cpu_state(const struct timeline *t, unsigned int cpu)
+{
+	if (!kt_cpus_test(t->dump->setsize, t->online, cpu))
+		return LANE_OFFLINE;
+	return kt_cpus_test(t->dump->setsize, t->usable, cpu) ? LANE_USABLE : LANE_UNUSABLE;
+}
+
+static int update_cpus(struct timeline *t, int64_t time)
+{
+	int error = 0;
+
+	for (unsigned int cpu = 0; cpu < t->dump->width && !error; cpu++)
+		error = append_segment(t, &t->cpus[cpu], time, cpu_state(t, cpu), "");
+	return error;
+}
+
+static int begin_thread(struct timeline *t, const struct ctl_thread *thread)
+{
+	struct lane *lane;
+	char *cpus;
+
+	if (thread->state == CTL_EXITED)
+		return 0;
+	lane = add_lane(t, thread->tid, thread->name);
+	if (!lane)
+		return -ENOMEM;
+	cpus = layout_list(t->dump, thread->effective);
+	lane->cpus = cpus ? keep(t, cpus) : NULL;
+	free(cpus);
+	if (!lane->cpus) {
+		lane->cpus = "";
+		return -ENOMEM;
+	}
+	lane->created = thread->state == CTL_CREATED;
+	lane->parked = thread->state == CTL_PARKED;
+	lane->frozen = thread->state == CTL_FROZEN;
+	lane->stopping = thread->state == CTL_STOPPING;
+	lane->broken = thread->broken;
+	return update(t, lane, t->begin);
+}
+
+int timeline_begin(const struct ctl_dump *dump, struct timeline **ret)
+{
+	struct timeline *t = calloc(1, sizeof(*t));
+	int error = -ENOMEM;
+
+	*ret = NULL;
+	if (!t)
+		return -ENOMEM;
+	t->dump = dump;
+	t->begin = dump->time_ns;
+	t->full = INT64_MAX;
+	t->last_thread = &t->threads;
+	t->cpus = calloc(dump->width, sizeof(*t->cpus));
+	t->online = malloc(dump->setsize);
+	t->usable = malloc(dump->setsize);
+	if (t->cpus && t->online && t->usable) {
+		kt_cpus_copy(dump->setsize, t->online, dump->view.set[CTL_ONLINE]);
+		kt_cpus_copy(dump->setsize, t->usable, dump->view.set[CTL_USABLE]);
+		error = update_cpus(t, t->begin);
+	}
+	for (size_t i = 0; i < dump->n_threads && !error; i++)
+		error = begin_thread(t, &dump->threads[i]);
+	t->changes = 0; /* how a crowd was at the begin is no change */
+	if (error) {
+		timeline_free(t);
+		return error;
+	}
+	*ret = t;
+	return 0;
+}
+
+static void forget(void *lane)
+{
+	(void)lane; /* the list has it */
+}
+
+void timeline_free(struct timeline *t)
+{
+	if (!t)
+		return;
+	tdestroy(t->by_tid, forget);
+	for (struct lane *lane = t->threads; lane;) {
+		struct lane *next = lane->next;
+
+		free(lane->name);
+		free(lane->segments);
+		free(lane->markers);
+		free(lane);
+		lane = next;
+	}
+	for (unsigned int cpu = 0; t->cpus && cpu < t->dump->width; cpu++)
+		free(t->cpus[cpu].segments);
+	for (struct lane_text *text = t->texts; text;) {
+		struct lane_text *next = text->next;
+
+		free(text);
+		text = next;
+	}
+	free(t->cpus);
+	free(t->online);
+	free(t->usable);
+	free(t);
+}
+
+/* ---- events ---- */
+
+static int affine(struct timeline *t, struct lane *lane, const struct ctl_event *e)
+{
+	const char *from = e->from ? e->from : "many CPUs", *to = e->to ? e->to : "many CPUs";
+	char *text;
+	int error;
+
+	lane->broken = e->broken;
+	if (!e->error && strcmp(to, lane->cpus) != 0) {
+		const char *kept = keep(t, to);
+
+		if (!kept)
+			return -ENOMEM;
+		lane->cpus = kept;
+	}
+	if (!e->error && e->from && e->to && strcmp(from, to) == 0)
+		return 0;
+	if (!e->error && !*from) /* its first place */
+		return 0;
+	if (asprintf(&text, "%s \xe2\x86\x92 %s: %s%s%s", from, to, e->reason, e->error ? ", refused: " : "",
+	             e->error ? e->error : "") < 0)
+		return -ENOMEM;
+	error = append_marker(t, lane, e->time_ns, e->error ? MARKER_REFUSED : MARKER_MOVE, text);
+	free(text);
+	return error;
+}
+
+static int thread_event(struct timeline *t, const struct ctl_event *e)
+{
+	const bool comes = e->type == CTL_EVENT_CREATE || e->type == CTL_EVENT_ADOPT;
+	struct lane *lane = comes ? NULL : find_lane(t, e->tid);
+	int error = 0;
+
+	if (!lane) {
+		lane = add_lane(t, e->tid, e->name);
+		if (!lane)
+			return -ENOMEM;
+		lane->came = true;
+	}
+	switch (e->type) {
+	case CTL_EVENT_CREATE:
+		lane->created = true;
+		break;
+	case CTL_EVENT_START:
+		lane->created = false;
+		break;
+	case CTL_EVENT_PARK:
+	case CTL_EVENT_UNPARK:
+		lane->parked = e->type == CTL_EVENT_PARK;
+		lane->created = false;
+		if (lane->parked)
+			error = append_marker(t, lane, e->time_ns, MARKER_PARK, "parked");
+		break;
+	case CTL_EVENT_FREEZE:
+	case CTL_EVENT_THAW:
+		lane->frozen = e->type == CTL_EVENT_FREEZE;
+		break;
+	case CTL_EVENT_STOP:
+		lane->stopping = true;
+		error = append_marker(t, lane, e->time_ns, MARKER_STOP, "asked to stop");
+		break;
+	case CTL_EVENT_EXIT:
+	case CTL_EVENT_UNADOPT:
+		lane->gone = true;
+		tdelete(lane, &t->by_tid, by_tid);
+		break;
+	case CTL_EVENT_AFFINE:
+		error = affine(t, lane, e);
+		break;
+	default:
+		break;
+	}
+	return error ? error : update(t, lane, e->time_ns);
+}
+
+int timeline_add(struct timeline *t, const struct ctl_event *e)
+{
+	if (e->time_ns < t->begin)
+		return 0;
+	if (t->changes >= CHANGES_MOST) {
+		t->full = t->left_out++ ? t->full : e->time_ns;
+		return 0;
+	}
+	t->events++;
+	if (e->type >= CTL_EVENT_CREATE && e->type <= CTL_EVENT_AFFINE)
+		return thread_event(t, e);
+	switch (e->type) {
+	case CTL_EVENT_VIEW:
+		if (e->online)
+			model_cpus(t->dump, e->online, t->online);
+		if (e->usable_cpus)
+			model_cpus(t->dump, e->usable_cpus, t->usable);
+		return update_cpus(t, e->time_ns);
+	case CTL_EVENT_CPU:
+		if (e->cpu >= (int64_t)t->dump->width)
+			return 0;
+		if (e->usable) {
+			kt_cpus_add(t->dump->setsize, t->usable, (unsigned int)e->cpu);
+			kt_cpus_add(t->dump->setsize, t->online, (unsigned int)e->cpu);
+		} else {
+			kt_cpus_remove(t->dump->setsize, t->usable, (unsigned int)e->cpu);
+		}
+		return append_segment(t, &t->cpus[e->cpu], e->time_ns, cpu_state(t, (unsigned int)e->cpu), "");
+	case CTL_EVENT_LOST:
+		t->first_lost = t->lost > 0 ? t->first_lost : e->time_ns;
+		t->lost += e->count;
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+/* ---- what is shown ---- */
+
+bool lane_is_busy(const struct lane *lane)
+{
+	return lane->came || lane->n_segments > 1 || lane->n_markers > 0;
+}
+
+static int compare_history(const struct lane *a, const struct lane *b)
+{
+	if (a->n_segments != b->n_segments)
+		return a->n_segments < b->n_segments ? -1 : 1;
+	for (size_t i = 0; i < a->n_segments; i++) {
+		const struct segment *x = &a->segments[i], *y = &b->segments[i];
+
+		if (x->begin != y->begin)
+			return x->begin < y->begin ? -1 : 1;
+		if (x->state != y->state)
+			return x->state < y->state ? -1 : 1;
+	}
+	return 0;
+}
+
+static int by_history(const void *a, const void *b)
+{
+	const struct lane_group *x = a, *y = b;
+	const int order = compare_history(x->lane, y->lane);
+
+	if (order)
+		return order;
+	return x->lane < y->lane ? -1 : x->lane > y->lane;
+}
+
+static int by_cpu(const void *a, const void *b)
+{
+	const struct lane_group *x = a, *y = b;
+
+	return x->lane < y->lane ? -1 : x->lane > y->lane;
+}
+
+/* The CPUs that are there; with more than `most`, those with one history are one lane. */
+static int view_cpus(const struct timeline *t, size_t most, struct lane_view *v)
+{
+	const size_t setsize = t->dump->setsize;
+	const cpu_set_t *present = t->dump->view.set[CTL_PRESENT];
+	const bool any = !kt_cpus_empty(setsize, present);
+	cpu_set_t *set = malloc(setsize);
+	size_t n = 0, count;
+	bool merge;
+
+	v->cpus = calloc(t->dump->width, sizeof(*v->cpus));
+	if (!set || !v->cpus)
+		goto no_memory;
+	for (unsigned int cpu = 0; cpu < t->dump->width; cpu++) {
+		if (!any || kt_cpus_test(setsize, present, cpu) || t->cpus[cpu].n_segments > 1)
+			v->cpus[n++].lane = &t->cpus[cpu];
+	}
+	merge = n > most;
+	if (merge)
+		qsort(v->cpus, n, sizeof(*v->cpus), by_history);
+	for (size_t i = 0; i < n; i += count) {
+		const struct lane *first = v->cpus[i].lane;
+
+		kt_cpus_zero(setsize, set);
+		for (count = 0; i + count < n && (merge || count < 1); count++) {
+			if (compare_history(first, v->cpus[i + count].lane) != 0)
+				break;
+			kt_cpus_add(setsize, set, (unsigned int)(v->cpus[i + count].lane - t->cpus));
+		}
+		if (v->n_cpus == most) {
+			v->cpus_left_out += count;
+			continue;
+		}
+		v->cpus[v->n_cpus].lane = first; /* at or before i: those behind have been read */
+		v->cpus[v->n_cpus].cpus = layout_list(t->dump, set);
+		if (!v->cpus[v->n_cpus++].cpus)
+			goto no_memory;
+	}
+	qsort(v->cpus, v->n_cpus, sizeof(*v->cpus), by_cpu);
+	free(set);
+	return 0;
+no_memory:
+	free(set);
+	return -ENOMEM;
+}
+
+static int view_threads(const struct timeline *t, size_t most, bool quiet, struct lane_view *v)
+{
+	size_t busy = 0, quiet_room;
+
+	v->threads = calloc(most + 1, sizeof(*v->threads));
+	if (!v->threads)
+		return -ENOMEM;
+	for (const struct lane *lane = t->threads; lane; lane = lane->next)
+		busy += lane_is_busy(lane);
+	quiet_room = quiet && busy < most ? most - busy : 0;
+	for (const struct lane *lane = t->threads; lane; lane = lane->next) {
+		if (lane_is_busy(lane)) {
+			if (v->n_threads + quiet_room < most)
+				v->threads[v->n_threads++] = lane;
+			else
+				v->busy_left_out++;
+		} else if (quiet_room > 0) {
+			v->threads[v->n_threads++] = lane;
+			quiet_room--;
+		} else {
+			v->quiet_left_out++;
+		}
+	}
+	return 0;
+}
+
+int lanes_view(const struct timeline *t, int64_t end_ns, size_t cpus_most, size_t threads_most, bool quiet,
+               struct lane_view *ret)
+{
+	int error;
+
+	*ret = (struct lane_view){.begin = t->begin, .end = end_ns < t->full ? end_ns : t->full};
+	if (ret->end <= ret->begin)
+		ret->end = ret->begin + 1000000; /* nothing to see, but nothing to divide by either */
+	error = view_cpus(t, cpus_most, ret);
+	if (!error)
+		error = view_threads(t, threads_most, quiet, ret);
+	if (error)
+		lanes_view_free(ret);
+	return error;
+}
+
+void lanes_view_free(struct lane_view *v)
+{
+	for (size_t i = 0; v->cpus && i < v->n_cpus; i++)
+		free(v->cpus[i].cpus);
+	free(v->cpus);
+	free(v->threads);
+	*v = (struct lane_view){0};
+}
+
+const char *lane_state_name(enum lane_state state)
+{
+	static const char *const names[LANE_STATES] = {
+	    "usable",        "not for us", "offline", "not there", "not started",
+	    "runs or waits", "parked",     "frozen",  "stopping",  "broken: runs elsewhere"};
+
+	return state < LANE_STATES ? names[state] : "?";
+}
+
+int64_t lanes_tick(int64_t span_ns, unsigned int most)
+{
+	static const int64_t factors[] = {1, 2, 5};
+
+	for (int64_t power = 1000; power <= INT64_MAX / 100; power *= 10) {
+		for (int i = 0; i < 3; i++) {
+			if (span_ns / (power * factors[i]) < most)
+				return power * factors[i];
+		}
+	}
+	return INT64_MAX;
+}
+
+void lanes_seconds(int64_t ns, int64_t step, char text[32])
+{
+	int64_t fraction = ns % 1000000000;
+	int decimals = 9;
+
+	while (decimals > 0 && step % 10 == 0) {
+		step /= 10;
+		fraction /= 10;
+		decimals--;
+	}
+	if (decimals > 0)
+		snprintf(text, 32, "%" PRId64 ".%0*" PRId64, ns / 1000000000, decimals, fraction);
+	else
+		snprintf(text, 32, "%" PRId64, ns / 1000000000);
+}

@@ -192,7 +192,7 @@ static bool await_all(const struct kthread *self, uint64_t deadline)
 	return all;
 }
 
-static size_t name_refusers(const struct kthread *self)
+static size_t name_refusers(const struct kthread *self, kt_refusal_fn *refused, void *arg)
 {
 	struct kthread *k = NULL;
 	size_t count = 0;
@@ -204,12 +204,19 @@ static size_t name_refusers(const struct kthread *self)
 			continue;
 		kt_log(LOG_WARNING, "%s (%d): %s", k->name, (int)kt_thread_tid(k),
 		       now & W_STOP ? "has been asked to stop, and does not end" : "does not freeze");
+		if (refused)
+			refused(k, arg);
 		count++;
 	}
 	return count;
 }
 
 int kthread_freeze_all(uint64_t timeout_ns)
+{
+	return kt_freeze_all(timeout_ns, NULL, NULL);
+}
+
+int kt_freeze_all(uint64_t timeout_ns, kt_refusal_fn *refused, void *arg)
 {
 	const uint64_t deadline = kt_deadline(timeout_ns);
 	const struct kthread *self = kt_thread_self_alive();
@@ -225,7 +232,7 @@ int kthread_freeze_all(uint64_t timeout_ns)
 	kt_lock(&freezer.lock); /* messages are kept until everybody may run again: to deliver them may need somebody */
 	if (!kt_freezer_on() || freezer.generation != generation) {
 		error = -ECANCELED;
-	} else if (!all && name_refusers(self) > 0) {
+	} else if (!all && name_refusers(self, refused, arg) > 0) {
 		error = -ETIMEDOUT;
 		thaw_locked();
 	}

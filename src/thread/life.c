@@ -200,24 +200,16 @@ static int await_parked(struct kthread *k)
 	return -ENOSYS;
 }
 
-int kthread_park(struct kthread *k)
+int kt_thread_ask_to_park(struct kthread *k)
 {
-	const int error = kt_handle_alive(k);
-	unsigned int before;
+	unsigned int before = kt_word(&k->word);
 	unsigned int after;
 
-	if (error)
-		return error;
-	before = kt_word(&k->word);
 	do {
-		if (before & W_PARK && !(before & (W_STOP | W_EXITED)))
-			return -EBUSY;
-		if (before & (W_STOP | W_EXITED)) {
-			if (k == kthread_self())
-				return 0; /* kthread_parkme() will not park; should_stop says the rest */
-			watch_for(k, W_EXITED, 0, KT_NEVER);
+		if (before & (W_STOP | W_EXITED))
 			return -ENOSYS;
-		}
+		if (before & W_PARK)
+			return -EBUSY;
 		after = kt_word_untold(before) | W_PARK | W_STARTED;
 		/* Asleep inside the library (or not yet begun): it is parked where it is. What it did before, it did
 		 * before it set IN_PLACE or has not done at all. */
@@ -231,7 +223,21 @@ int kthread_park(struct kthread *k)
 	kt_thread_roused(k, before & W_SLEEPING);
 	kt_event_fd_notify(k);
 	kt_standstill_asked();
-	return k == kthread_self() ? 0 : await_parked(k);
+	return -EINPROGRESS;
+}
+
+int kthread_park(struct kthread *k)
+{
+	int error = kt_handle_alive(k);
+
+	if (error)
+		return error;
+	error = kt_thread_ask_to_park(k);
+	if (k == kthread_self()) /* asked to stop kthread_parkme() will not park; should_stop says the rest */
+		return error == -EBUSY ? error : 0;
+	if (error == -ENOSYS)
+		watch_for(k, W_EXITED, 0, KT_NEVER);
+	return error == -EINPROGRESS ? await_parked(k) : error;
 }
 
 /* Take one reason to park away; the thread resumes if it was the last, or after a freeze that is on. */

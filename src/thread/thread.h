@@ -118,6 +118,9 @@ static inline int kt_handle_alive(const struct kthread *k)
 
 /* kthread_stop() without the wait. */
 void kt_thread_ask_to_stop(struct kthread *k);
+/* kthread_park() without the wait: 0 it is parked; -EINPROGRESS it has been asked, and kthread_unpark() takes that back;
+ * -EBUSY, -ENOSYS (also if it has been asked to stop). The handle is alive. */
+int kt_thread_ask_to_park(struct kthread *k);
 
 /* Placement's requests to a thread. Any thread; they do not wait. */
 /* Unless it has been asked to stop. False: ask again soon, its KTHREAD_INTERRUPT signal may have come too early. */

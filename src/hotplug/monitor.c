@@ -28,6 +28,8 @@
 #include "thread/thread.h"
 
 #define SETTLE_NS (10 * KT_NS_PER_MS)
+/* Whom the monitor serves does not wait longer than that for a transition of somebody else's; the look is tried again. */
+#define SERVING_NS (100 * KT_NS_PER_MS)
 
 static struct monitor {
 	struct kthread *thread;
@@ -40,7 +42,9 @@ static struct monitor {
 	uint64_t poll_at; /* KT_NEVER: not */
 	uint64_t settle_at;
 	uint64_t settle_ns; /* how long to wait before the next try */
-} monitor = {.uevents = -1, .cpuset = -1};
+	atomic_int served;  /* a room's below: release, pairs with the acquire in turn(); -1 = none */
+	void (*serve)(void);
+} monitor = {.uevents = -1, .cpuset = -1, .served = -1};
 
 static uint64_t next_poll(void)
 {
@@ -61,13 +65,13 @@ static void renew_watches(struct monitor *m)
  * What CPUs are there is acted upon before the rest is looked at; and a long plan is followed in several transitions, so
  * that who wants to read does not wait for all of it.
  */
-static int look_and_follow(enum kt_doubt doubt, const cpu_set_t *touched, bool *ret_settled)
+static int look_and_follow(enum kt_doubt doubt, const cpu_set_t *touched, uint64_t patience_ns, bool *ret_settled)
 {
 	bool more = true;
 	int error = 0;
 
 	while (more && !error) {
-		error = kt_transition_begin(KT_NEVER);
+		error = kt_transition_begin(kt_deadline(patience_ns));
 		if (error)
 			break;
 		error = kt_hotplug_look(doubt, touched, ret_settled);
@@ -85,16 +89,17 @@ int kthread_rescan(void)
 
 	if (error)
 		return error;
-	return kt_log_inside() ? -EDEADLK : look_and_follow(KT_DOUBT_ALL, NULL, &settled);
+	return kt_log_inside() ? -EDEADLK : look_and_follow(KT_DOUBT_ALL, NULL, KT_NEVER, &settled);
 }
 
 /* `again`: this was caused by an event, so look once more when the machine has settled. */
 static void look(struct monitor *m, enum kt_doubt doubt, bool again)
 {
+	const bool serves = atomic_load_explicit(&m->served, memory_order_relaxed) >= 0;
 	bool settled = false;
 
-	if (look_and_follow(doubt, m->touched, &settled) != 0)
-		settled = false; /* no memory: as if the machine were changing */
+	if (look_and_follow(doubt, m->touched, serves ? SERVING_NS : KT_NEVER, &settled) != 0)
+		settled = false; /* no memory, or no time: as if the machine were changing */
 	renew_watches(m);
 	m->poll_at = next_poll();
 	m->settle_at = KT_NEVER;
@@ -122,7 +127,8 @@ static void turn(struct monitor *m)
 	struct pollfd fds[] = {{.fd = m->asked, .events = POLLIN},
 	                       {.fd = m->uevents, .events = POLLIN},
 	                       {.fd = m->cpuset, .events = POLLIN},
-	                       {.fd = kt_plan_fd(), .events = POLLIN}};
+	                       {.fd = kt_plan_fd(), .events = POLLIN},
+	                       {.fd = atomic_load_explicit(&m->served, memory_order_acquire), .events = POLLIN}};
 	bool cpus;
 	bool cpuset;
 
@@ -144,6 +150,8 @@ static void turn(struct monitor *m)
 		look(m, KT_DOUBT_NONE, false);
 	else if (kt_now() >= m->poll_at || kt_now() >= m->settle_at)
 		look(m, KT_DOUBT_ALL, false);
+	if (fds[4].revents) /* after what the CPUs want */
+		m->serve();
 }
 
 static int monitor_fn(void *data)
@@ -244,12 +252,22 @@ static int watch(void)
 	return 0;
 }
 
+void kt_monitor_serve(int fd, void (*serve)(void))
+{
+	if (fd >= 0)
+		monitor.serve = serve;
+	atomic_store_explicit(&monitor.served, fd, memory_order_release);
+	if (fd >= 0)
+		kthread_wake(monitor.thread); /* it polls the new set */
+}
+
 /* The parent's sockets; and the handle, of a thread that is not here. */
 static void fork_child(void)
 {
 	kthread_put(monitor.thread);
 	monitor.thread = NULL;
 	close_sources(&monitor);
+	atomic_store_explicit(&monitor.served, -1, memory_order_relaxed);
 	kt_transition_fork_child();
 }
 

@@ -37,7 +37,7 @@ function(kt_test_properties test label timeout environment)
     math(EXPR timeout "${timeout} * 4")
   endif()
   set(changes)
-  foreach(name ROOT SIMULATE HOUSEKEEPING POLL_MS LOG)
+  foreach(name ROOT SIMULATE HOUSEKEEPING POLL_MS LOG CONTROL CONTROL_READ_ONLY)
     list(APPEND changes KTHREAD_${name}=unset:)
   endforeach()
   list(APPEND changes ASAN_OPTIONS=set:detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1

@@ -34,13 +34,19 @@ struct kthread_config {
 	const char *plan_file;
 	void (*log)(int level, const char *message, void *arg); /* syslog(3) levels; NULL = silent, or KTHREAD_LOG */
 	void *log_arg;
+	/* The control socket that is opened, and the monitor started with it, by kthread_init() (or, for KTHREAD_CONTROL where
+	 * nobody calls that, with the first thread): see kthread_control_listen(), also for "". NULL = KTHREAD_CONTROL, else
+	 * none. That it cannot be opened is logged, and all else works. */
+	const char *control;
+	bool control_read_only; /* it only shows, and changes nothing. KTHREAD_CONTROL_READ_ONLY=1 sets it, too */
 };
 
 #define KTHREAD_POLL_DEFAULT (~0u) /* KTHREAD_POLL_MS, else 1000 */
 
 #define KTHREAD_CONFIG_INIT \
 	{ \
-		sizeof(struct kthread_config), NULL, false, NULL, KTHREAD_POLL_DEFAULT, true, true, NULL, NULL, NULL \
+		sizeof(struct kthread_config), NULL, false, NULL, KTHREAD_POLL_DEFAULT, true, true, NULL, NULL, NULL, \
+		    NULL, false \
 	}
 
 /*
@@ -48,6 +54,7 @@ struct kthread_config {
  *
  * Environment, read here, ignored when the process runs with AT_SECURE; what config sets beats it:
  *   KTHREAD_ROOT=DIR  KTHREAD_SIMULATE=0|1  KTHREAD_HOUSEKEEPING=CPULIST  KTHREAD_POLL_MS=N  KTHREAD_LOG=LEVEL
+ *   KTHREAD_CONTROL=PATH  KTHREAD_CONTROL_READ_ONLY=0|1
  * KTHREAD_LOG is 0..7 or emerg|alert|crit|err|warning|notice|info|debug: messages up to that level go to stderr, one
  * line each, unless config->log is set.
  *
@@ -58,8 +65,8 @@ struct kthread_config {
  *
  * 0; -EALREADY already up; -EINVAL a malformed value (logged, with the value), a size below the first version's, or a
  * housekeeping list without a usable CPU; -E2BIG unknown fields are set; -ENOMEM.
- * On failure nothing has been started. No thread is started here: the monitor starts with the first thread that is
- * created or adopted.
+ * On failure nothing has been started. No thread is started here (but with `control`): the monitor starts with the
+ * first thread that is created or adopted.
  */
 KTHREAD_API int kthread_init(const struct kthread_config *config);
 

@@ -101,6 +101,11 @@ static int resolve_numbers(const struct kthread_config *given, struct kt_config 
 	if (text && parse_unsigned(text, 1, &value) != 0)
 		return malformed("KTHREAD_SIMULATE", text, "0 or 1");
 	config->simulate = given->simulate || value;
+	text = environment("KTHREAD_CONTROL_READ_ONLY");
+	value = 0;
+	if (text && parse_unsigned(text, 1, &value) != 0)
+		return malformed("KTHREAD_CONTROL_READ_ONLY", text, "0 or 1");
+	config->control_read_only = given->control_read_only || value;
 	config->uevents = given->uevents;
 	config->inotify = given->inotify;
 	text = environment("KTHREAD_POLL_MS");
@@ -125,6 +130,7 @@ static void config_free(struct kt_config *config)
 	free(config->root);
 	free(config->housekeeping);
 	free(config->plan_file);
+	free(config->control);
 	*config = (struct kt_config){0};
 }
 
@@ -153,6 +159,8 @@ static int resolve_strings(const struct kthread_config *given, struct kt_config 
 	}
 	if (!error)
 		error = resolve_string(given->housekeeping, "KTHREAD_HOUSEKEEPING", &config->housekeeping);
+	if (!error)
+		error = resolve_string(given->control, "KTHREAD_CONTROL", &config->control);
 	if (!error && given->plan_file)
 		error = resolve_plan_file(given->plan_file, &config->plan_file);
 	if (error)
@@ -170,7 +178,7 @@ static int resolve(const struct kthread_config *given, struct kt_config *config)
 	int error = 0;
 
 	if (given)
-		error = kt_options_read(&full, sizeof(full), sizeof(full), given);
+		error = kt_options_read(&full, sizeof(full), offsetof(struct kthread_config, control), given);
 	if (!error)
 		error = resolve_log(&full);
 	if (!error)

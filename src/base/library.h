@@ -14,6 +14,8 @@ struct kt_config {
 	char *root;         /* "" or a directory, without a slash at its end */
 	char *housekeeping; /* cpulist, or NULL to derive */
 	char *plan_file;    /* or NULL; shorter than PATH_MAX */
+	char *control;      /* the control socket's path, "" = the default one; or NULL */
+	bool control_read_only;
 	bool simulate;
 	bool uevents;
 	bool inotify;

@@ -132,7 +132,7 @@ static void kthread_init__sizes_of_the_past_and_the_future(void **state)
 
 	config.size = 0;
 	assert_int_equal(kthread_init(&config), -EINVAL);
-	config.size = sizeof(config) - 1;
+	config.size = offsetof(struct kthread_config, control) - 1;
 	assert_int_equal(kthread_init(&config), -EINVAL);
 	longer.config.size = sizeof(longer);
 	longer.future[63] = 1;

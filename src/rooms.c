@@ -4,8 +4,11 @@
  */
 #include <errno.h>
 #include <kthread/library.h>
+#include <string.h>
 
+#include "base/log.h"
 #include "hotplug/monitor.h"
+#include "inspect/control.h"
 #include "ktask/room.h"
 #include "machine/view.h"
 #include "percpu/percpu.h"
@@ -15,14 +18,20 @@
 #include "thread/thread.h"
 #include "worker/worker.h"
 
-/* The freezer lies in thread/, but its lock is outside all of theirs: fork() takes the last one's first. */
-const struct kt_room *const kt_rooms[] = {&kt_machine_room, &kt_thread_room, &kt_placement_room,
-                                          &kt_hotplug_room, &kt_percpu_room, &kt_worker_room,
-                                          &kt_ktask_room,   &kt_freezer,     NULL};
+/* The freezer lies in thread/, but its lock is outside all of theirs: fork() takes the last one's first. The control
+ * socket's is outside of that. */
+const struct kt_room *const kt_rooms[] = {
+    &kt_machine_room, &kt_thread_room, &kt_placement_room, &kt_hotplug_room, &kt_percpu_room,
+    &kt_worker_room,  &kt_ktask_room,  &kt_freezer,        &kt_control_room, NULL};
 
 int kthread_init(const struct kthread_config *config)
 {
-	return kt_library_init(config);
+	const int error = kt_library_init(config);
+	const int none = !error && kt_config()->control ? kt_library_watch() : 0;
+
+	if (none) /* the first thread tries it again */
+		kt_log(LOG_ERR, "no monitor, and no control socket: %s", strerror(-none));
+	return error;
 }
 
 int kthread_fini(void)

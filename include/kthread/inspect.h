@@ -102,6 +102,30 @@ enum kthread_format {
  */
 KTHREAD_API int kthread_dump(FILE *out, enum kthread_format format);
 
+/*
+ * The control socket: a stream socket of AF_UNIX, by which an operator (kthreadctl(1), or socat(1)) looks at the threads
+ * and changes what is to be changed: a line each way, see kthread-control(7). Root and our effective user may connect.
+ * The monitor serves it: who connects makes no thread of the application wait.
+ *
+ * path: absolute, or of the present directory; at most 107 bytes then. NULL and "": "kthread.PID.sock" in the first
+ * directory of $RUNTIME_DIRECTORY, else in /run for root, else in $XDG_RUNTIME_DIR. The file has mode 0600 from its first
+ * moment on. A socket that nobody listens at is replaced; anything else that is there is left alone.
+ *
+ * 0; -EALREADY it listens already, perhaps because of config->control; -EADDRINUSE somebody listens at path; -EEXIST
+ * something else is there; -ENOENT no directory; -ENAMETOOLONG; -EACCES and others of bind(2); -EMFILE, -ENFILE;
+ * -ENOMEM; -ECHILD; what starting the library and the monitor returned. Any thread, also from the log function and in the
+ * callback of a hotplug step. In a forked child nobody serves it: the parent does, as before.
+ */
+KTHREAD_API int kthread_control_listen(const char *path);
+
+/*
+ * End it: every client is cut off, the file is removed if it is still ours. What clients have asked for and what has not
+ * begun is forgotten, a park that is not granted yet is taken back, all else is carried out; nothing of it is waited for.
+ * kthread_fini() does this, and waits for what is under way: a CPU that goes, a freeze.
+ * 0 (also if it did not listen); -ECHILD in a forked child. Any thread, as above.
+ */
+KTHREAD_API int kthread_control_close(void);
+
 /* "created", "waiting", ...; "none", "node", ...; "start", "cpus", ...: static text, "?" for an unknown value. */
 KTHREAD_API const char *kthread_state_name(enum kthread_state state);
 KTHREAD_API const char *kthread_wish_name(enum kthread_wish wish);

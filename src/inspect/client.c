@@ -122,7 +122,6 @@ void kt_control_put_process(struct kt_json *json)
 		close(fd);
 	if (size > 0)
 		name[size - 1] = '\0'; /* its newline */
-	kt_json_string(json, "library", kthread_version());
 	kt_json_number(json, "pid", (uint64_t)getpid());
 	kt_json_string(json, "process", name);
 }
@@ -169,6 +168,7 @@ static void version(struct kt_client *client)
 
 	kt_json_open(&json, NULL, '{');
 	kt_json_bool(&json, "ok", true);
+	kt_json_string(&json, "library", kthread_version());
 	kt_json_number(&json, "protocol", KT_CONTROL_PROTOCOL);
 	kt_control_put_process(&json);
 	kt_json_bool(&json, "read_only", kt_control_read_only());

@@ -36,7 +36,7 @@ struct kt_client;
 struct kt_json;
 struct kt_text;
 
-/* Of a line that tells who speaks: "library", "pid", "process"; and its end. */
+/* Of a line that tells who speaks: "pid", "process"; and its end. */
 void kt_control_put_process(struct kt_json *json);
 void kt_control_end_line(struct kt_json *json);
 

@@ -5,6 +5,7 @@
 #include <sys/un.h>
 
 char control_path[160];
+static int line_of = -1; /* whose lines control_line() has in hand */
 
 void control_start(const struct kthread_config *given)
 {
@@ -31,6 +32,8 @@ int control_connect(void)
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+	if (fd == line_of) /* that one has been closed */
+		line_of = -1;
 	CHECK(fd >= 0 && strlen(control_path) < sizeof(address.sun_path));
 	strcpy(address.sun_path, control_path);
 	CHECK(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) == 0);
@@ -83,12 +86,11 @@ const char *control_line(int fd)
 {
 	static char buffer[8192];
 	static size_t length, taken;
-	static int last = -1;
 	char *newline;
 
-	if (fd != last)
+	if (fd != line_of)
 		length = taken = 0;
-	last = fd;
+	line_of = fd;
 	memmove(buffer, buffer + taken, length - taken);
 	length -= taken;
 	while (!(newline = memchr(buffer, '\n', length))) {
@@ -97,7 +99,7 @@ const char *control_line(int fd)
 		CHECK(got >= 0 && length < sizeof(buffer));
 		if (got == 0) {
 			CHECK(length == 0); /* whole lines */
-			last = -1;
+			line_of = -1;
 			return NULL;
 		}
 		length += (size_t)got;

@@ -15,6 +15,7 @@
 
 KTHREAD_BEGIN_DECLS
 
+/* One such event. */
 struct kthread_completion {
 	uint32_t word; /* private */
 };
@@ -24,13 +25,16 @@ struct kthread_completion {
 		0 \
 	}
 
+/* Make a completion new: nothing has been completed. As KTHREAD_COMPLETION_INIT. Nobody may be waiting. */
 KTHREAD_API void kthread_init_completion(struct kthread_completion *done);
+
+/* Let one wait through, or all, now or later. */
 KTHREAD_API void kthread_complete(struct kthread_completion *done);
 KTHREAD_API void kthread_complete_all(struct kthread_completion *done);
 
-/* Returns 0, once the completion is there. */
+/* Wait until the completion is there. 0. */
 KTHREAD_API int kthread_wait_for_completion(struct kthread_completion *done);
-/* 0, or -ETIMEDOUT after timeout_ns nanoseconds; UINT64_MAX waits for ever. */
+/* The same, but not for ever. 0, or -ETIMEDOUT after timeout_ns nanoseconds; UINT64_MAX waits for ever. */
 KTHREAD_API int kthread_wait_for_completion_timeout(struct kthread_completion *done, uint64_t timeout_ns);
 
 KTHREAD_END_DECLS

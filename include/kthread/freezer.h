@@ -41,7 +41,7 @@
 KTHREAD_BEGIN_DECLS
 
 /*
- * Self: from here on a freeze waits for this thread, for its life. If one is on, freeze at once: true if it has frozen
+ * Self: be freezable. From here on a freeze waits for this thread, for its life. If one is on, freeze at once: true if it has frozen
  * (and has been thawed, or stopped). False outside a kthread. Source: set_freezable().
  */
 KTHREAD_API bool kthread_set_freezable(void);
@@ -53,7 +53,7 @@ KTHREAD_API bool kthread_set_freezable(void);
  */
 KTHREAD_API bool kthread_try_to_freeze(void);
 
-/* Self: the same, then kthread_should_stop(). Whether it froze is told by *was_frozen, which may be NULL.
+/* Self: freeze here if asked to, then answer as kthread_should_stop(). Whether it froze is told by *was_frozen, which may be NULL.
  * Source: kthread_freezable_should_stop(). */
 KTHREAD_API bool kthread_freezable_should_stop(bool *was_frozen);
 

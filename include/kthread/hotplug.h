@@ -46,7 +46,8 @@ KTHREAD_BEGIN_DECLS
 /* Sections. Inside one, steps keep the order of their registration. */
 enum { KTHREAD_CPUHP_PREPARE, KTHREAD_CPUHP_ONLINE };
 
-/* 0, or a negative errno of the callback's choice, which is handed on (a positive one as its negative). It must return. */
+/* What a step does for a CPU. 0, or a negative errno of the callback's choice, which is handed on (a positive one as its
+ * negative). It must return. */
 typedef int (*kthread_cpuhp_fn)(unsigned int cpu, void *arg);
 
 /*
@@ -104,14 +105,14 @@ KTHREAD_API int64_t kthread_cpuhp_failures(int step);
 KTHREAD_API int kthread_cpu_down(unsigned int cpu, unsigned int flags);
 
 /*
- * Use it again. 0 also if it had not been given up. Where the CPU is offline or not allowed it is used as soon as it
+ * Use a CPU again. 0 also if it had not been given up. Where the CPU is offline or not allowed it is used as soon as it
  * comes: ask kthread_cpus(KTHREAD_CPUS_USABLE). So is one that the plan_file does not list, when it lists it again. Errors
  * as above; a failing startup is taken back and returned.
  */
 KTHREAD_API int kthread_cpu_up(unsigned int cpu, unsigned int flags);
 
 /*
- * While it is held no CPU set of this header's and placement.h's changes, and no transition goes on: the library does
+ * Keep the CPUs as they are. While it is held no CPU set of this header's and placement.h's changes, and no transition goes on: the library does
  * not look at the machine (the machine may change nevertheless). Nests. Costs a few nanoseconds, and readers do not
  * disturb each other. Keep it short: threads that lost their CPU stay where they are meanwhile. A thread that is asked
  * to park or stop gets it even during a transition, which may be waiting for just that thread: the sets may change under

@@ -17,6 +17,7 @@ KTHREAD_BEGIN_DECLS
 
 struct kthread;
 
+/* What a thread is doing. */
 enum kthread_state {
 	KTHREAD_CREATED,
 	KTHREAD_RUNNING,
@@ -28,6 +29,7 @@ enum kthread_state {
 	KTHREAD_FROZEN /* by kthread_freeze_all(); parked meanwhile is parked */
 };
 
+/* What was asked for as a thread's place. */
 enum kthread_wish {
 	KTHREAD_WISH_NONE,
 	KTHREAD_WISH_NODE,
@@ -46,7 +48,7 @@ enum kthread_reason {
 	KTHREAD_REASON_LOST /* the poll or kthread_rescan() found it changed, and nothing that explains it: put back */
 };
 
-/* Sized as struct kthread_config is: the caller sets size, and gets that much. */
+/* What is known of a thread. Sized as struct kthread_config is: the caller sets size, and gets that much. */
 struct kthread_info {
 	size_t size;
 	char name[64]; /* cut if longer */
@@ -73,7 +75,7 @@ struct kthread_info {
 	uint64_t ktask_chunks; /* chunks of ktask_run() that it has done, its own or, as a helper, of others */
 };
 
-/* 0; -EINVAL (NULL, or info->size below the first version's); -ECHILD. */
+/* Tell what is known of a thread. 0; -EINVAL (NULL, or info->size below the first version's); -ECHILD. */
 KTHREAD_API int kthread_info(const struct kthread *k, struct kthread_info *info);
 
 /*
@@ -83,6 +85,7 @@ KTHREAD_API int kthread_info(const struct kthread *k, struct kthread_info *info)
  */
 KTHREAD_API int kthread_for_each(int (*fn)(const struct kthread *k, void *arg), void *arg);
 
+/* How a dump is written. */
 enum kthread_format {
 	KTHREAD_TEXT, /* for people; may change in any version. The last line is "end" */
 	KTHREAD_JSON  /* for programs: one object, by the rules of kthread-dump(5) */
@@ -126,7 +129,8 @@ KTHREAD_API int kthread_control_listen(const char *path);
  */
 KTHREAD_API int kthread_control_close(void);
 
-/* "created", "waiting", ...; "none", "node", ...; "start", "cpus", ...: static text, "?" for an unknown value. */
+/* The words for states, wishes and reasons. "created", "waiting", ...; "none", "node", ...; "start", "cpus", ...: static
+ * text, "?" for an unknown value. */
 KTHREAD_API const char *kthread_state_name(enum kthread_state state);
 KTHREAD_API const char *kthread_wish_name(enum kthread_wish wish);
 KTHREAD_API const char *kthread_reason_name(enum kthread_reason reason);

@@ -73,7 +73,7 @@ struct ktask_ctl {
 #define DEFINE_KTASK_CTL(name, fn, arg, min_chunk) struct ktask_ctl name = KTASK_CTL_INIT(fn, arg, min_chunk)
 
 /*
- * For ranges that are not contiguous. Without one a unit is a byte of address: start + size is the end, and each chunk
+ * Set the iterator, for ranges that are not contiguous. Without one a unit is a byte of address: start + size is the end, and each chunk
  * but the last ends where the position is a multiple of min_chunk. With one, where the offset is.
  */
 static __inline__ void ktask_ctl_set_iter_func(struct ktask_ctl *ctl, ktask_iter_fn iter)
@@ -81,29 +81,32 @@ static __inline__ void ktask_ctl_set_iter_func(struct ktask_ctl *ctl, ktask_iter
 	ctl->iter = iter;
 }
 
+/* Set what takes back, after an error, what had been done. */
 static __inline__ void ktask_ctl_set_undo_func(struct ktask_ctl *ctl, ktask_undo_fn undo)
 {
 	ctl->undo = undo;
 }
 
-/* The caller is one of them; 0 = as many as the limits allow. 1: everything is done by the caller. */
+/* Limit the number of threads. The caller is one of them; 0 = as many as the limits allow. 1: everything is done by the caller. */
 static __inline__ void ktask_ctl_set_max_threads(struct ktask_ctl *ctl, size_t max_threads)
 {
 	ctl->max_threads = max_threads;
 }
 
+/* Set what all functions of the job get as arg, but progress. */
 static __inline__ void ktask_ctl_set_arg(struct ktask_ctl *ctl, void *arg)
 {
 	ctl->arg = arg;
 }
 
+/* Set who is told how far it is. */
 static __inline__ void ktask_ctl_set_progress(struct ktask_ctl *ctl, ktask_progress_fn progress, void *arg)
 {
 	ctl->progress = progress;
 	ctl->progress_arg = arg;
 }
 
-/* true, the default: helpers run below everybody else. false: they run at the caller's own policy and priority, as far as
+/* Choose at whose cost. true, the default: helpers run below everybody else. false: they run at the caller's own policy and priority, as far as
  * the process may give it to them: for a job that others have to wait for. */
 static __inline__ void ktask_ctl_set_give_way(struct ktask_ctl *ctl, bool give_way)
 {

@@ -89,7 +89,7 @@ KTHREAD_API int kthread_fini(void);
  */
 KTHREAD_API int kthread_rescan(void);
 
-/* "MAJOR.MINOR.PATCH" of the library that runs. Static storage. Works in every state. */
+/* The version, "MAJOR.MINOR.PATCH", of the library that runs. Static storage. Works in every state. */
 KTHREAD_API const char *kthread_version(void);
 
 KTHREAD_END_DECLS

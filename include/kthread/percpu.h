@@ -72,7 +72,7 @@ KTHREAD_API void kthread_percpu_unregister(struct kthread_percpu *desc);
  */
 KTHREAD_API bool kthread_percpu_kick(struct kthread_percpu *desc, unsigned int cpu);
 
-/* Its handle, the library's own: kthread_get() it to keep it. NULL and errno: EINVAL not registered, or not a possible
+/* The handle of a CPU's thread, the library's own: kthread_get() it to keep it. NULL and errno: EINVAL not registered, or not a possible
  * CPU; ENOENT the CPU has never been usable. */
 KTHREAD_API struct kthread *kthread_percpu_thread(struct kthread_percpu *desc, unsigned int cpu);
 

@@ -77,6 +77,7 @@ KTHREAD_API struct kthread *kthread_create_on_node(int (*fn)(void *data), void *
  * percent sign). The per-CPU flag is not set, as in the kernel. */
 KTHREAD_API struct kthread *kthread_create_on_cpu(int (*fn)(void *data), void *data, unsigned int cpu,
                                                   const char *namefmt);
+/* With the options of attr. */
 KTHREAD_API struct kthread *kthread_create_attr(const struct kthread_attr *attr, int (*fn)(void *data), void *data,
                                                 const char *namefmt, ...) KTHREAD_PRINTF(4, 5);
 /* Create and wake. fn need not be entered: a kthread_stop() that comes before gives -EINTR. */
@@ -105,13 +106,13 @@ KTHREAD_API int kthread_stop(struct kthread *k);
 /* The same, and drops one reference more. Source: kthread_stop_put(). */
 KTHREAD_API int kthread_stop_put(struct kthread *k);
 
-/* One reference more. Returns k. */
+/* Take one reference more. Returns k. */
 KTHREAD_API struct kthread *kthread_get(struct kthread *k);
 /* Drop a reference. The last one of a living thread detaches it: it runs on and frees itself; of one that was never
  * woken nor parked: it ends, its function not entered. Of an adopted thread: as kthread_unadopt(). NULL is allowed. */
 KTHREAD_API void kthread_put(struct kthread *k);
 
-/* Self: end with this result. Runs cleanup handlers, as pthread_exit(). Outside a kthread: ends the calling thread as
+/* Self: end the thread with this result. Runs cleanup handlers, as pthread_exit(). Outside a kthread: ends the calling thread as
  * pthread_exit(NULL) does. Source: kthread_exit(). */
 KTHREAD_API KTHREAD_NORETURN void kthread_exit(int result);
 /* Self: the same, and complete done (may be NULL) as the very last thing, when nothing of the caller's code can run in
@@ -147,9 +148,9 @@ KTHREAD_API void kthread_unpark(struct kthread *k);
 KTHREAD_API void kthread_parkme(void);
 
 /*
- * Self, for bound threads: if every CPU of the thread's wish has gone, or the thread finds itself on another CPU, wait
- * here (as if parked: kthread_park() is granted) until it can run in its place again, or is stopped. Then as
- * kthread_should_stop(). For others: just that. Where the kernel refuses the thread the mask of a place that is usable
+ * Self, for bound threads: wait for the thread's CPUs, then answer as kthread_should_stop(). If every CPU of its wish has
+ * gone, or it finds itself on another CPU, it waits here (as if parked: kthread_park() is granted) until it can run in its
+ * place again, or is stopped. For others: just that answer. Where the kernel refuses the thread the mask of a place that is usable
  * (a sandbox; kthread_info() tells), it is not held up. Source: P. Zijlstra's 2012 proposal for per-CPU threads.
  */
 KTHREAD_API bool kthread_bound_should_stop(void);

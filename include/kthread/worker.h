@@ -28,7 +28,7 @@ struct kthread;
 struct kthread_attr;
 struct kthread_worker;
 
-/* Embed it in what is to be worked on. Members are private. The memory is the caller's: from kthread_init_work() until it
+/* A work, to be embedded in what is to be worked on. Members are private. The memory is the caller's: from kthread_init_work() until it
  * is idle for the last time, i.e. its function has been entered or it has been cancelled, and nobody uses it any more. */
 struct kthread_work {
 	uint32_t state;
@@ -54,7 +54,7 @@ struct kthread_delayed_work {
 		KTHREAD_WORK_INIT(fn), 0 \
 	}
 
-/* Not while it is pending. Once for a work, or anew when another function is to be called, and for every work in a forked
+/* Make a work ready for use. Not while it is pending. Once for a work, or anew when another function is to be called, and for every work in a forked
  * child and after kthread_fini(). */
 KTHREAD_API void kthread_init_work(struct kthread_work *work, void (*fn)(struct kthread_work *work));
 KTHREAD_API void kthread_init_delayed_work(struct kthread_delayed_work *dwork, void (*fn)(struct kthread_work *work));
@@ -84,15 +84,16 @@ KTHREAD_API struct kthread_worker *kthread_create_worker_on_cpu(unsigned int cpu
 /* attr as in kthread_create_attr(): stack, policy, nice, node. KTHREAD_INTERRUPT breaks system calls of its works. */
 KTHREAD_API struct kthread_worker *kthread_create_worker_attr(const struct kthread_attr *attr, unsigned int flags,
                                                               const char *namefmt, ...) KTHREAD_PRINTF(3, 4);
+/* Create and start. */
 KTHREAD_API struct kthread_worker *kthread_run_worker(unsigned int flags, const char *namefmt, ...)
     KTHREAD_PRINTF(2, 3);
 KTHREAD_API struct kthread_worker *kthread_run_worker_on_cpu(unsigned int cpu, unsigned int flags, const char *namefmt);
 
-/* Its thread, whose reference is the worker's: kthread_get() it to keep it longer. NULL for NULL. */
+/* The thread of a worker, whose reference is the worker's: kthread_get() it to keep it longer. NULL for NULL. */
 KTHREAD_API struct kthread *kthread_worker_thread(struct kthread_worker *w);
 
 /*
- * Drain, stop and free it. From the call on nothing is accepted any more (queueing answers false, also to its own works);
+ * Drain, stop and free a worker. From the call on nothing is accepted any more (queueing answers false, also to its own works);
  * every work that was accepted before has run on return, also if the worker was parked, frozen, or not started: it resumes.
  * In its works kthread_should_stop() is true then, and KTHREAD_INTERRUPT breaks their system calls. A delayed work whose
  * time has not come does not run: it is idle then, and a warning is logged; cancel it before. The same when kthread_stop()
@@ -113,7 +114,7 @@ KTHREAD_API void kthread_destroy_worker(struct kthread_worker *w);
 KTHREAD_API bool kthread_queue_work(struct kthread_worker *w, struct kthread_work *work);
 
 /*
- * The same after delay_ns nanoseconds of CLOCK_MONOTONIC, which stands still while the system is suspended; never
+ * Queue a work after delay_ns nanoseconds of CLOCK_MONOTONIC, which stands still while the system is suspended; never
  * earlier. Until then it is pending. 0: queued at once, as above. Works whose time has come are queued in the order of
  * their times, as soon as the worker looks: between two works at the latest. UINT64_MAX: never, unless modified.
  * True if it was idle. Never allocates, and may wait for a lock that is held for some list operations.
@@ -143,7 +144,7 @@ KTHREAD_API void kthread_flush_work(struct kthread_work *work);
 KTHREAD_API void kthread_flush_worker(struct kthread_worker *w);
 
 /*
- * Take it out of the queue, and wait for its end if it is running. On return it is neither pending nor running, even if
+ * Take a work out of the queue, and wait for its end if it is running. On return it is neither pending nor running, even if
  * it queues itself; while this goes on, queueing answers false. Several at once are allowed. Called from a work of the
  * same worker it does not wait for the running one. True if it was pending, and so will not run for that.
  * Both work for both kinds. Source: kthread_cancel_work_sync(), kthread_cancel_delayed_work_sync().

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-# The library, its headers, kthread.pc and the CMake package files. All of it may be moved after installation.
+# The library, its headers, kthread.pc and the CMake package files. All of it may be moved after installation. Components
+# are named as the packages that they become (KthreadPackage.cmake).
 include(CMakePackageConfigHelpers)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/kthread)
@@ -9,15 +10,23 @@ install(
   TARGETS kthread
   EXPORT kthreadTargets
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
-  FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
-install(EXPORT kthreadTargets NAMESPACE kthread:: DESTINATION ${package_dir})
+          COMPONENT libkthread0
+          NAMELINK_COMPONENT libkthread-dev
+  FILE_SET HEADERS
+    DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+    COMPONENT libkthread-dev)
+install(
+  EXPORT kthreadTargets
+  NAMESPACE kthread::
+  DESTINATION ${package_dir}
+  COMPONENT libkthread-dev)
 
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/kthreadConfig.cmake.in kthreadConfig.cmake
                               INSTALL_DESTINATION ${package_dir})
 # Before 1.0 a minor version may break what an older one promised.
 write_basic_package_version_file(kthreadConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/kthreadConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/kthreadConfigVersion.cmake
-        DESTINATION ${package_dir})
+        DESTINATION ${package_dir} COMPONENT libkthread-dev)
 
 # The prefix, seen from where the .pc file lies. Directories that are absolute stay so.
 cmake_path(IS_ABSOLUTE CMAKE_INSTALL_LIBDIR libdir_absolute)
@@ -36,4 +45,4 @@ else()
   set(KTHREAD_PC_INCLUDEDIR "\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}")
 endif()
 configure_file(${PROJECT_SOURCE_DIR}/cmake/kthread.pc.in kthread.pc @ONLY)
-install(FILES ${CMAKE_CURRENT_BINARY_DIR}/kthread.pc DESTINATION ${pc_dir})
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/kthread.pc DESTINATION ${pc_dir} COMPONENT libkthread-dev)

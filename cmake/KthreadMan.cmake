@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: MIT
 # The manual, as a tree that man(1) finds its way in (build/.../man): section 3 is made out of the headers by man3.pl, the
-# other pages lie in src/man/ and beside the command.
+# other pages lie in src/man/; that of the command, which installs it itself, beside it.
 find_program(KTHREAD_PERL NAMES perl REQUIRED DOC "perl, for the manual; none is needed with KTHREAD_BUILD_MAN=OFF")
 mark_as_advanced(KTHREAD_PERL)
 
 set(man_dir ${PROJECT_BINARY_DIR}/man)
 file(GLOB man_headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/include/kthread/*.h)
-file(GLOB man_pages CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/man/*.[1-8] ${PROJECT_SOURCE_DIR}/src/kthreadctl/*.[1-8])
+file(GLOB man_pages CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/man/*.[1-8])
+set(man_more)
+if(TARGET kthreadctl)
+  set(man_more ${PROJECT_SOURCE_DIR}/src/kthreadctl/kthreadctl.1)
+endif()
 
 add_custom_command(
   OUTPUT ${man_dir}/man3.stamp
@@ -18,7 +22,7 @@ add_custom_command(
   COMMENT "Manual: section 3"
   VERBATIM)
 set(man_built ${man_dir}/man3.stamp)
-foreach(page IN LISTS man_pages)
+foreach(page IN LISTS man_pages man_more)
   cmake_path(GET page FILENAME name)
   string(REGEX REPLACE ".*\\." "" section ${name})
   add_custom_command(

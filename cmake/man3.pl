@@ -17,6 +17,7 @@
 # All else is text; nothing of a comment is lost.
 use strict;
 use warnings;
+use Errno;
 
 @ARGV > 3 or die "usage: man3.pl DIRECTORY VERSION DATE HEADER...\n";
 my ($directory, $version, $date, @headers) = @ARGV;
@@ -213,7 +214,7 @@ sub escape {
 sub word_macro {
 	my ($word, $page) = @_;
 	my ($open, $core, $close);
-	if ($word =~ m{^([("]*)(<kthread/\w+\.h>)(.*)$} || $word =~ /^([("]*)([A-Za-z_]\w*\(\d?\))(.*)$/) {
+	if ($word =~ m{^([("]*)(<kthread/\w+\.h>)(.*)$} || $word =~ /^([("]*)([A-Za-z_]\w*\(\)|[A-Za-z_][\w-]*\(\d\))(.*)$/) {
 		($open, $core, $close) = ($1, $2, $3);
 	} else {
 		return;
@@ -221,7 +222,7 @@ sub word_macro {
 	my $macro;
 	if ($core =~ m{^<(.*)>$}) {
 		$macro = "In $1";
-	} elsif ($core =~ /^(\w+)\((\d)\)$/) {
+	} elsif ($core =~ /^([\w-]+)\((\d)\)$/) {
 		$macro = "Xr $1 $2";
 	} else {
 		$core =~ s/\(\)$//;
@@ -349,6 +350,13 @@ my %usual = (
 	ESRCH => 'The thread has ended.',
 );
 
+sub strerror {
+	my ($name) = @_;
+	my $number = Errno->can($name) or return '';
+	local $! = $number->();
+	return "$!.";
+}
+
 # An enumeration of errors -> (what stands before it, [[names], why], ..., and what is no error), or nothing
 sub enumeration {
 	my ($sentence) = @_;
@@ -409,7 +417,7 @@ sub digest {
 				push @{ $digest{errors} }, @$errors;
 				push @{ $digest{rest} }, @$rest;
 				$last = 'errors';
-			} elsif ($sentence =~ /^(?:0[ ,;:.]|> 0 |True\b|False\b|NULL[ ;.:,]|Returns |Nonzero |The fd[ ;])/) {
+			} elsif ($sentence =~ /^(?:0[ ,;:.]|> 0 |True\b|False\b|NULL (?:for|if|outside|when|where)\b|Returns |Nonzero |The fd[ ;])/) {
 				push @{ $digest{returns} }, $sentence;
 				$last = 'returns';
 			} elsif ($last eq 'errors' && $sentence =~ /^After /) {
@@ -599,7 +607,7 @@ sub render {
 		for my $item (@{ $digest->{errors} }) {
 			my ($names, $why) = @$item;
 			$errors .= @$names == 1 ? ".It Bq Er $names->[0]\n" : '.It Bo ' . join(' , ', map { "Er $_" } @$names) . " Bc\n";
-			$why = join ' ', map { $usual{$_} // '' } @$names if $why eq '';
+			$why = join ' ', map { $usual{$_} // strerror($_) } @$names if $why eq '';
 			$errors .= text($why . ($why =~ /[.]$/ ? '' : '.'), $page) if $why ne '';
 		}
 		$errors .= ".El\n";
@@ -621,7 +629,7 @@ sub render {
 	}
 	$out .= ".Sh RETURN VALUES\n$returns" if $returns ne '';
 	$out .= ".Sh ERRORS\n$errors" if $errors ne '';
-	my %also = map { $_ => 1 } "$out\n" =~ /^\.(?:.* )?Xr (\w+ \d)/mg;
+	my %also = map { $_ => 1 } "$out\n" =~ /\bXr ([\w-]+ \d)/g;
 	$also{'kthread 3'} = $also{'kthread 7'} = $also{ $page->{overview}{names}[0] . ' 3' } = 1;
 	delete $also{"$_ 3"} for @names, @{ $page->{contents} ? [ map { @{ $_->{names} } } @{ $page->{contents} } ] : [] };
 	my @also = sort { (split ' ', $a)[1] <=> (split ' ', $b)[1] || $a cmp $b } keys %also;

@@ -382,13 +382,15 @@ sub enumeration {
 			my ($names, $why) = ($1, $2);
 			$why =~ s/^\((.*)\)$/$1/ if $why =~ /^\([^()]*(?:\([^()]*\)[^()]*)*\)$/;
 			push @rest, $1 if $why =~ s/^or (what .*)$//s;
-			push @errors, [ [ $names =~ /E[A-Z0-9]+/g ], $why ];
+			my @names = $names =~ /E[A-Z0-9]+/g;
+			push @errors, $why eq '' ? map { [ [$_], '' ] } @names : [ \@names, $why ];
 		} elsif (!@errors) {
 			$head .= ($head eq '' ? '' : '; ') . $item;
 		} else {
 			push @rest, $item;
 		}
 	}
+	return if @errors < 2 && $sentence =~ /^[^();]*: -E/ && $sentence !~ /;/; # what is refused, within the text
 	return ($head, \@errors, \@rest);
 }
 
@@ -417,7 +419,7 @@ sub digest {
 				push @{ $digest{errors} }, @$errors;
 				push @{ $digest{rest} }, @$rest;
 				$last = 'errors';
-			} elsif ($sentence =~ /^(?:0[ ,;:.]|> 0 |True\b|False\b|NULL (?:for|if|outside|when|where)\b|Returns |Nonzero |The fd[ ;])/) {
+			} elsif ($sentence =~ /^(?:0[ ,;:.]|> 0 |True\b|False\b|NULL (?:for|if|outside|when|where)\b|Returns (?!once|when|after)|Nonzero |The fd[ ;])/) {
 				push @{ $digest{returns} }, $sentence;
 				$last = 'returns';
 			} elsif ($last eq 'errors' && $sentence =~ /^After /) {
@@ -438,7 +440,7 @@ sub summary {
 	my $text = $first && $first->[0] eq 'text' ? (sentences($first->[1]))[0] : '';
 	$text =~ s/^(?:libkthread|ktask|Self)[^:]*:\s*//;
 	($text) = split_outside($text, $brief ? qr/[:;](?:\s+|$)/ : qr/;\s+/);
-	1 while $text =~ s/\s*\([^()]*[^()\s][^()]*\)//; # asides, not "()"
+	$text =~ s/\s+(\((?:[^()]++|(?1))*\))//g; # asides
 	$text =~ s/[.\s]+$//;
 	if ($text !~ /^[A-Za-z]/ || $text =~ /^(?:The same|NULL|True|False|Returns|As)\b/ || length $text > 200) {
 		warn "$comment->{where}: the first sentence about $what does not say what it is: \"$text\"\n";

@@ -73,8 +73,9 @@ KTHREAD_API int kthread_cpuhp_remove_nocalls(int step);
 /*
  * A step whose functions are called once per instance; an instance is an address, handed to them as arg. Instances are
  * called newest first, in both directions; if one fails on the way, those that were done on this way are undone.
- * Errors of setup_multi() as above. add: as setup() does, for this one instance; -EINVAL not a multi step, or instance
- * NULL; -EEXIST it has been added; -ENOMEM. remove: as kthread_cpuhp_remove(); -ENOENT not an instance of the step's.
+ * Errors of setup_multi() as of kthread_cpuhp_setup(). add: as setup() does, for this one instance; -EINVAL not a multi
+ * step, or instance NULL; -EEXIST it has been added; -ENOMEM. remove: as kthread_cpuhp_remove(); -ENOENT not an instance
+ * of the step's.
  */
 KTHREAD_API int kthread_cpuhp_setup_multi(int section, const char *name, kthread_cpuhp_fn startup,
                                           kthread_cpuhp_fn teardown);
@@ -107,7 +108,7 @@ KTHREAD_API int kthread_cpu_down(unsigned int cpu, unsigned int flags);
 /*
  * Use a CPU again. 0 also if it had not been given up. Where the CPU is offline or not allowed it is used as soon as it
  * comes: ask kthread_cpus(KTHREAD_CPUS_USABLE). So is one that the plan_file does not list, when it lists it again. Errors
- * as above; a failing startup is taken back and returned.
+ * as of kthread_cpu_down(); a failing startup is taken back and returned.
  */
 KTHREAD_API int kthread_cpu_up(unsigned int cpu, unsigned int flags);
 

@@ -106,8 +106,8 @@ static __inline__ void ktask_ctl_set_progress(struct ktask_ctl *ctl, ktask_progr
 	ctl->progress_arg = arg;
 }
 
-/* Choose at whose cost. true, the default: helpers run below everybody else. false: they run at the caller's own policy and priority, as far as
- * the process may give it to them: for a job that others have to wait for. */
+/* Choose at whose cost. true, the default: helpers run below everybody else. false: they run at the caller's own policy
+ * and priority, as far as the process may give it to them: for a job that others have to wait for. */
 static __inline__ void ktask_ctl_set_give_way(struct ktask_ctl *ctl, bool give_way)
 {
 	ctl->keep_pace = !give_way;

@@ -73,8 +73,8 @@ KTHREAD_API int kthread_init(const struct kthread_config *config);
 /*
  * End the library: stop the monitor, free everything. kthread_init() may follow.
  * 0 (also when it was not up); -EBUSY while kthreads or adopted threads live; -EDEADLK from the log function, in the
- * callback of a hotplug step, and with kthread_cpus_read_lock() held. Steps are forgotten without a call;
- * -ECHILD in a forked child that has not called kthread_init(). No other call may be under way in another thread; the
+ * callback of a hotplug step, and with kthread_cpus_read_lock() held; -ECHILD in a forked child that has not called
+ * kthread_init(). Steps are forgotten without a call. No other call may be under way in another thread; the
  * log function, which the monitor may be in, must not create or adopt threads meanwhile (it may fork).
  * Handles still held stay valid for kthread_put(), and answer -ESRCH or what is known of an ended thread.
  */

@@ -99,8 +99,8 @@ KTHREAD_API uint64_t kthread_generation(void);
 /*
  * The kernel's cpulist grammar: "0-3,8", "N" the last CPU, "all", "0-31:2/8" (2 of each 8); regions separated by
  * commas or white space, ended by NUL or newline. The width, of which N is the last, is setsize * 8, whatever the
- * machine has. Empty is the empty set. -EINVAL syntax, -ERANGE a CPU beyond the width, -EOVERFLOW a number beyond 32
- * bits; set is not touched then. Needs no library state. Source: bitmap_parselist().
+ * machine has. Empty is the empty set. 0; -EINVAL syntax; -ERANGE a CPU beyond the width; -EOVERFLOW a number beyond
+ * 32 bits. After these set is as it was. Needs no library state. Source: bitmap_parselist().
  */
 KTHREAD_API int kthread_cpulist_parse(const char *list, size_t setsize, cpu_set_t *set);
 /* Ascending, runs as a-b, comma separated. Returns the length of the whole text without its NUL; writes at most len

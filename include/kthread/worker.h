@@ -115,7 +115,7 @@ KTHREAD_API bool kthread_queue_work(struct kthread_worker *w, struct kthread_wor
 
 /*
  * Queue a work after delay_ns nanoseconds of CLOCK_MONOTONIC, which stands still while the system is suspended; never
- * earlier. Until then it is pending. 0: queued at once, as above. Works whose time has come are queued in the order of
+ * earlier. Until then it is pending. A delay of 0 queues it at once. Works whose time has come are queued in the order of
  * their times, as soon as the worker looks: between two works at the latest. UINT64_MAX: never, unless modified.
  * True if it was idle. Never allocates, and may wait for a lock that is held for some list operations.
  * Source: kthread_queue_delayed_work().

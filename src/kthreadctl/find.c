@@ -19,6 +19,7 @@
 
 #define ACCEPTS 0x10000u /* __SO_ACCEPTCON among the flags in net/unix: it listens */
 #define STREAM 1u
+#define LISTED 10u /* of several candidates, in a message */
 
 struct listener {
 	unsigned long long inode;
@@ -323,9 +324,11 @@ static char *path_to(const struct find_places *places, const struct found *found
 
 static void list_found(const struct search *search, char *error, size_t size)
 {
-	for (size_t i = 0; i < search->count; i++)
+	for (size_t i = 0; i < search->count && i < LISTED; i++)
 		say(error, size, "\n  %7d  %-15s  %s", (int)search->found[i].pid, search->found[i].comm,
 		    search->found[i].path);
+	if (search->count > LISTED)
+		say(error, size, "\n  and %zu more", search->count - LISTED);
 }
 
 static void of_pid(struct search *search, pid_t pid, char *error, size_t size)

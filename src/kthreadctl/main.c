@@ -184,8 +184,8 @@ static bool parse_colour(const char *when)
 	return isatty(STDOUT_FILENO) && term && *term && strcmp(term, "dumb") != 0 && !(no_colour && *no_colour);
 }
 
-/* One option; returns which of the subcommands' own it is, or 0. */
-static unsigned int take_option(struct ctl *ctl, int option, const char **colour, bool *help)
+/* One option, which is in the word given; returns which of the subcommands' own it is, or 0. */
+static unsigned int take_option(struct ctl *ctl, int option, const char *given, const char **colour, bool *help)
 {
 	switch (option) {
 	case 's':
@@ -236,9 +236,10 @@ static unsigned int take_option(struct ctl *ctl, int option, const char **colour
 	case SVG:
 		ctl->svg = optarg;
 		return OPT_SVG;
-	default: /* getopt_long() has said what */
-		fputs("kthreadctl: 'kthreadctl --help' tells the options\n", stderr);
-		exit(CTL_USAGE);
+	case ':':
+		bad_usage("'%s': its value is missing", given);
+	default:
+		bad_usage("'%s' is no option, or takes no value", given);
 	}
 }
 
@@ -288,8 +289,9 @@ int main(int argc, char **argv)
 	int option;
 
 	setlocale(LC_CTYPE, "");
-	while ((option = getopt_long(argc, argv, "s:p:n:w:hVjf:d:c:", known, NULL)) != -1)
-		given |= take_option(&ctl, option, &colour, &help);
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, ":s:p:n:w:hVjf:d:c:", known, NULL)) != -1)
+		given |= take_option(&ctl, option, argv[optind - 1], &colour, &help);
 	if (optind == argc) {
 		if (!help)
 			bad_usage("which command?");

@@ -166,7 +166,8 @@ static void print_row(const struct table *table, const struct row *row, const st
 
 		pending += right ? pad : 0;
 		if (width) {
-			pending = pending < left ? pending : left;
+			if (pending >= left)
+				break;
 			fprintf(out, "%*s", (int)pending, "");
 			left -= pending;
 			left -= put(row->cells[c], left, out);

@@ -29,7 +29,9 @@ struct ctl {
 	bool text;
 	bool names;
 	bool physical;
-	bool colour;      /* decided: --color, NO_COLOR, TERM, and whether stdout is a terminal */
+	bool colour; /* decided: --color, NO_COLOR, TERM, and whether stdout is a terminal */
+	bool utf8;   /* what is printed may be more than ASCII */
+	bool every;
 	uint64_t wait_ns; /* for each reply */
 	uint64_t for_ns;
 	uint64_t timeout_ns; /* of a freeze; CTL_FOREVER: the daemon's own */

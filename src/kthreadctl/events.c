@@ -9,6 +9,7 @@
 
 #include "kthreadctl/human.h"
 #include "kthreadctl/table.h"
+#include "kthreadctl/text.h"
 #include "kthreadctl/threads.h"
 
 struct line {
@@ -155,7 +156,7 @@ bool events_print(const struct ctl_event *event, int64_t epoch_ns, bool colour, 
 	what = line.what ? text_dup(line.what) : NULL;
 	done = who && what;
 	if (done) {
-		const int pad = text_width(who) < 16 ? 16 - (int)text_width(who) : 0;
+		const int pad = text_columns(who) < 16 ? 16 - (int)text_columns(who) : 0;
 
 		if (colour && line.attribute)
 			fprintf(out, "\033[%sm", line.attribute);

@@ -2,7 +2,6 @@
 /*
  * The subcommands that show one dump.
  */
-#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,7 +52,8 @@ enum ctl_status run_list(const struct ctl *ctl)
 
 	if (status == CTL_DONE && ctl->json)
 		status = print_json(&c, 0, dump->n_threads, true);
-	else if (status == CTL_DONE && !(ctl->names ? print_names(dump) : threads_list(dump, ctl->colour, stdout)))
+	else if (status == CTL_DONE &&
+	         !(ctl->names ? print_names(dump) : threads_list(dump, ctl->colour, ctl->utf8, stdout)))
 		status = ctl_no_memory();
 	model_free(dump);
 	connection_close(&c);

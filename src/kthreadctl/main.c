@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <langinfo.h>
 #include <locale.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -29,6 +30,7 @@ enum {
 	OPT_DELAY = 1u << 6,
 	OPT_COUNT = 1u << 7,
 	OPT_SVG = 1u << 8,
+	OPT_EVERY = 1u << 9,
 };
 
 static const struct command {
@@ -47,6 +49,8 @@ static const struct command {
     {"top", "", 0, 0, OPT_JSON | OPT_DELAY | OPT_COUNT, run_top, "a live table with rates, the busiest first",
      "On a terminal it is redrawn in place: q or Ctrl-C ends it. Else it is printed block by block.\n"},
     {"watch", "", 0, 0, OPT_JSON | OPT_FOR, run_watch, "what happens to the threads, a line per event", ""},
+    {"map", "", 0, 0, OPT_EVERY | OPT_SVG, run_map, "the CPUs by node and cache, and which threads may run on each",
+     "Threads of a class that are placed alike share a row.\n"},
     {"dump", "", 0, 0, OPT_JSON | OPT_TEXT, run_dump, "the daemon's dump, as it is", ""},
     {"prometheus", "", 0, 0, 0, run_prometheus, "counters and gauges in Prometheus' text format", ""},
     {"park", "NAME", 1, 1, OPT_JSON, run_park, "park a thread, and wait until it is", ""},
@@ -73,7 +77,8 @@ static const struct {
     {OPT_TIMEOUT, "      --timeout TIME      give up, and thaw, if not all are frozen by then\n"},
     {OPT_DELAY, "  -d, --delay TIME        between two looks (1s)\n"},
     {OPT_COUNT, "  -c, --count N           end after N blocks\n"},
-    {OPT_SVG, "      --svg FILE          where to draw to; - is standard output\n"},
+    {OPT_EVERY, "      --every             a row for each thread\n"},
+    {OPT_SVG, "      --svg FILE          draw a picture to that file; -: to standard output\n"},
 };
 
 static const char common_help[] =
@@ -132,7 +137,7 @@ static void help_one(const struct command *command)
 
 /* ---- options ---------------------------------------------------------------------------------------------------- */
 
-enum { TEXT = 256, NAMES, PHYSICAL, TIMEOUT, SVG, COLOUR };
+enum { TEXT = 256, NAMES, PHYSICAL, TIMEOUT, SVG, EVERY, COLOUR };
 static const struct option known[] = {
     {"socket", required_argument, NULL, 's'},
     {"pid", required_argument, NULL, 'p'},
@@ -150,6 +155,7 @@ static const struct option known[] = {
     {"delay", required_argument, NULL, 'd'},
     {"count", required_argument, NULL, 'c'},
     {"svg", required_argument, NULL, SVG},
+    {"every", no_argument, NULL, EVERY},
     {0},
 };
 
@@ -233,6 +239,9 @@ static unsigned int take_option(struct ctl *ctl, int option, const char *given, 
 	case 'c':
 		ctl->count = parse_number("--count", optarg, INT64_MAX);
 		return OPT_COUNT;
+	case EVERY:
+		ctl->every = true;
+		return OPT_EVERY;
 	case SVG:
 		ctl->svg = optarg;
 		return OPT_SVG;
@@ -306,6 +315,7 @@ int main(int argc, char **argv)
 	ctl.argc = argc - optind - 1;
 	ctl.argv = argv + optind + 1;
 	ctl.colour = parse_colour(colour);
+	ctl.utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
 	check(&ctl, command, given);
 	return (int)command->run(&ctl);
 }

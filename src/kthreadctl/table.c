@@ -4,7 +4,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <wchar.h>
+
+#include "kthreadctl/text.h"
 
 #define GAP 2u
 
@@ -24,70 +25,17 @@ struct table {
 
 char *text_dup(const char *text)
 {
-	const unsigned char *from = (const unsigned char *)text;
-	char *copy = malloc(strlen(text) + 1), *to = copy;
+	char *copy;
+	size_t size;
+	FILE *out = open_memstream(&copy, &size);
 
-	if (!copy)
+	if (!out)
 		return NULL;
-	for (; *from; from++) {
-		if (*from < ' ' || *from == 0x7f) {
-			*to++ = '?';
-		} else if (*from == 0xc2 && from[1] >= 0x80 && from[1] < 0xa0) { /* C1: terminals obey these, too */
-			*to++ = '?';
-			from++;
-		} else {
-			*to++ = (char)*from;
-		}
-	}
-	*to = '\0';
-	return copy;
-}
-
-/* Of the next character; *ret_width: of the terminal. A byte that is none in this locale is one column. */
-static size_t next_character(const char *text, size_t *ret_width)
-{
-	mbstate_t state = {0};
-	wchar_t wide;
-	const size_t length = mbrtowc(&wide, text, MB_CUR_MAX, &state);
-	int columns;
-
-	*ret_width = 1;
-	if (length == 0 || length > MB_CUR_MAX)
-		return 1;
-	columns = wcwidth(wide);
-	*ret_width = columns < 0 ? 1 : (size_t)columns;
-	return length;
-}
-
-size_t text_width(const char *text)
-{
-	size_t total = 0;
-
-	while (*text) {
-		size_t width;
-
-		text += next_character(text, &width);
-		total += width;
-	}
-	return total;
-}
-
-/* As much of it as fits, and how much that is. */
-static size_t put(const char *text, size_t most, FILE *out)
-{
-	size_t used = 0;
-
-	while (*text) {
-		size_t width;
-		const size_t length = next_character(text, &width);
-
-		if (used + width > most)
-			break;
-		fwrite(text, 1, length, out);
-		text += length;
-		used += width;
-	}
-	return used;
+	text_print(out, text, SIZE_MAX, true);
+	if (fclose(out) == 0)
+		return copy;
+	free(copy);
+	return NULL;
 }
 
 /* ---- the table -------------------------------------------------------------------------------------------------- */
@@ -133,7 +81,7 @@ bool table_add(struct table *table, const char *attribute, const char *const *ce
 	table->rows = rows;
 	copies = calloc(table->columns, sizeof(*copies));
 	for (size_t c = 0; copies && c < table->columns; c++) {
-		copies[c] = text_dup(cells[c] ? cells[c] : "-");
+		copies[c] = strdup(cells[c] ? cells[c] : "-");
 		if (!copies[c]) {
 			free_cells(copies, table->columns);
 			return false;
@@ -142,7 +90,7 @@ bool table_add(struct table *table, const char *attribute, const char *const *ce
 	if (!copies)
 		return false;
 	for (size_t c = 0; c < table->columns; c++) {
-		const size_t width = text_width(copies[c]);
+		const size_t width = text_columns(copies[c]);
 
 		if (width > table->width[c])
 			table->width[c] = width;
@@ -160,7 +108,7 @@ static void print_row(const struct table *table, const struct row *row, const st
 	if (attribute)
 		fprintf(out, "\033[%sm", attribute);
 	for (size_t c = 0; c < table->columns && left; c++) {
-		const size_t width = text_width(row->cells[c]);
+		const size_t width = text_columns(row->cells[c]);
 		const size_t pad = table->width[c] - width;
 		const bool right = table->right >> c & 1;
 
@@ -170,7 +118,7 @@ static void print_row(const struct table *table, const struct row *row, const st
 				break;
 			fprintf(out, "%*s", (int)pending, "");
 			left -= pending;
-			left -= put(row->cells[c], left, out);
+			left -= text_print(out, row->cells[c], left, style->utf8);
 			pending = 0;
 		}
 		pending += (right ? 0 : pad) + GAP;

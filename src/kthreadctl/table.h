@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Columns of text. The cells are copied; what a daemon says may hold anything, so control characters become '?'.
+ * Columns of text. The cells are copied, and printed by text_print(): what a daemon says may hold anything.
  */
 #ifndef KTHREADCTL_TABLE_H
 #define KTHREADCTL_TABLE_H
@@ -20,19 +20,17 @@ void table_free(struct table *table);
 bool table_add(struct table *table, const char *attribute, const char *const *cells);
 
 /*
- * Print it. colour: attributes are heeded, else left out. width: cut lines to that many columns (0: don't).
+ * Print it. colour: attributes are heeded, else left out. utf8: of the terminal. width: cut lines to that many columns (0: don't).
  * first, rows: of them all (0, SIZE_MAX). eol: what ends a line, "\n" on paper. Blanks at the end of lines are left out.
  */
 struct table_style {
-	bool colour;
+	bool colour, utf8;
 	size_t width;
 	const char *eol;
 };
 void table_print(const struct table *table, const struct table_style *style, size_t first, size_t rows, FILE *out);
 
-/* A copy of text that may go to a terminal, to be freed: control characters are '?'. NULL: no memory. */
+/* What text_print() makes of it, to be freed. NULL: no memory. */
 char *text_dup(const char *text);
-/* How many columns it takes. */
-size_t text_width(const char *text);
 
 #endif

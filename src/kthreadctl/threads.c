@@ -138,11 +138,11 @@ static bool list_thread(struct table *table, const struct ctl_dump *dump, const 
 	return done;
 }
 
-bool threads_list(const struct ctl_dump *dump, bool colour, FILE *out)
+bool threads_list(const struct ctl_dump *dump, bool colour, bool utf8, FILE *out)
 {
 	static const char *const headings[COLUMNS] = {"NAME",      "TID",    "STATE", "WISH",
 	                                              "EFFECTIVE", "ACTUAL", "CPU",   "SINCE"};
-	const struct table_style style = {.colour = colour, .eol = "\n"};
+	const struct table_style style = {.colour = colour, .utf8 = utf8, .eol = "\n"};
 	const struct ctl_thread **list = threads_sorted(dump);
 	struct table *table = table_new(COLUMNS, 1u << TID | 1u << CPU);
 	bool done = list && table && table_add(table, BOLD, headings);

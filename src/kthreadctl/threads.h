@@ -30,7 +30,7 @@ const char *threads_why(const char *reason);
 bool threads_astray(const struct ctl_dump *dump, const struct ctl_thread *thread);
 
 /* False: no memory. */
-bool threads_list(const struct ctl_dump *dump, bool colour, FILE *out);
+bool threads_list(const struct ctl_dump *dump, bool colour, bool utf8, FILE *out);
 bool threads_show(const struct ctl_dump *dump, const struct ctl_thread *thread, bool colour, FILE *out);
 
 #endif

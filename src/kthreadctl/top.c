@@ -14,7 +14,7 @@
 
 static bool draw(const struct ctl *ctl, const struct ctl_dump *before, const struct ctl_dump *now)
 {
-	struct table_style style = {.colour = ctl->colour, .eol = SCREEN_EOL};
+	struct table_style style = {.colour = ctl->colour, .utf8 = ctl->utf8, .eol = SCREEN_EOL};
 	size_t size, height;
 	char *text = NULL;
 	FILE *frame = open_memstream(&text, &size);
@@ -35,7 +35,7 @@ static bool draw(const struct ctl *ctl, const struct ctl_dump *before, const str
 
 static enum ctl_status print(const struct ctl *ctl, const struct ctl_dump *before, const struct ctl_dump *now)
 {
-	const struct table_style style = {.colour = ctl->colour, .eol = "\n"};
+	const struct table_style style = {.colour = ctl->colour, .utf8 = ctl->utf8, .eol = "\n"};
 	bool done;
 
 	if (ctl->json)

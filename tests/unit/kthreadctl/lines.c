@@ -132,7 +132,7 @@ static void table_print__columns_colour_and_width(void **state)
 	static const char *const head[] = {"NAME", "N", "REST"}, *const row[] = {"a\033[2J\xc2\x9b"
 	                                                                         "b",
 	                                                                         "17", NULL};
-	struct table_style style = {.colour = true, .eol = "\n"};
+	struct table_style style = {.colour = true, .utf8 = true, .eol = "\n"};
 	struct table *table = table_new(3, 1u << 1);
 	size_t size;
 	char *text;
@@ -162,7 +162,7 @@ static char *list_of(const struct ctl_dump *dump, bool colour)
 	size_t size;
 	FILE *out = open_memstream(&text, &size);
 
-	assert_true(threads_list(dump, colour, out));
+	assert_true(threads_list(dump, colour, true, out));
 	fclose(out);
 	return text;
 }

@@ -103,7 +103,7 @@ static void rates_print__fits_the_window(void **state)
 		struct ctl_dump *dump = dump_load(dumps[d]);
 
 		for (size_t i = 0; i < sizeof(heights) / sizeof(*heights); i++) {
-			const struct table_style style = {.width = 40, .eol = "\n"};
+			const struct table_style style = {.width = 40, .utf8 = true, .eol = "\n"};
 			size_t size, lines = 0, column = 0;
 			char *text;
 			FILE *out = open_memstream(&text, &size);

@@ -19,7 +19,8 @@ int kt_topology_cpu_node(const struct kt_view *view, unsigned int cpu);
 int kt_topology_next_node(const struct kt_view *view, int from, cpu_set_t *set);
 /*
  * The index-th of the caches that are shared, of the outermost level that has any: its level, and the CPUs that share it,
- * as they were when the machine was read last (those offline then are missing). 0: there are no more; -ENOMEM.
+ * those that were offline when they were read left out. The first one reads them, if a CPU has come since. 0: there are no
+ * more; -ENOMEM.
  */
 int kt_topology_cache(const struct kt_view *view, size_t index, cpu_set_t *set);
 /* Does sysfs show one node at most? Then who only wants to know which CPUs are near each other need not ask for nodes, and

@@ -305,13 +305,13 @@ static void kthread_get_mask__setsize_and_which(void **state)
 	k = with_a_wish();
 	memset(&untouched, 0xa5, sizeof(untouched));
 	room = untouched;
-	for (enum kthread_mask which = KTHREAD_MASK_WISH; which <= KTHREAD_MASK_ACTUAL; which++) {
+	for (enum kthread_mask which = KTHREAD_MASK_WISH; which <= KTHREAD_MASK_LAST_TO; which++) {
 		assert_int_equal(kthread_get_mask(k, which, sizeof(room), NULL), -EINVAL);
 		for (size_t size = 0; size < kthread_setsize(); size++)
 			assert_int_equal(kthread_get_mask(k, which, size, room.set), -EINVAL);
 	}
 	for (int which = -3; which < 10; which++) {
-		if (which < 0 || which > (int)KTHREAD_MASK_ACTUAL)
+		if (which < 0 || which > (int)KTHREAD_MASK_LAST_TO)
 			assert_int_equal(kthread_get_mask(k, (enum kthread_mask)which, sizeof(room), room.set),
 			                 -EINVAL);
 		if (which < 0 || which > (int)KTHREAD_CPUS_ISOLATED)

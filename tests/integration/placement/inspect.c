@@ -69,8 +69,13 @@ static void kthread_info__through_a_life(void **state)
 	assert_int_equal(info.broken_ns, 0);
 	sim_calm();
 
+	/* The first one: there was none before. */
+	assert_int_equal(sim_mask(k, KTHREAD_MASK_LAST_TO), 0xff);
+	assert_int_equal(kthread_get_mask(k, KTHREAD_MASK_LAST_FROM, sizeof(cpu_set_t), &(cpu_set_t){{0}}), -ENODATA);
 	assert_int_equal(kthread_bind(k, 3), 0);
 	assert_int_equal(sim_info(k).last_reason, KTHREAD_REASON_WISH);
+	assert_int_equal(sim_mask(k, KTHREAD_MASK_LAST_FROM), 0xff);
+	assert_int_equal(sim_mask(k, KTHREAD_MASK_LAST_TO), 1 << 3);
 	assert_int_equal(sim_info(k).reaffines, 1);
 	kthread_wake(k);
 	AWAIT(state_of(k) == KTHREAD_WAITING);

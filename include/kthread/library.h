@@ -32,7 +32,11 @@ struct kthread_config {
 	 * given up. A list that is malformed, or empty, is logged, and the former plan stays. Replace the file by renaming
 	 * another over it. Needs inotify, or is seen at the next poll. A relative name is of the directory at kthread_init(). */
 	const char *plan_file;
-	void (*log)(int level, const char *message, void *arg); /* syslog(3) levels; NULL = silent, or KTHREAD_LOG */
+	/* Messages; NULL = silent, or KTHREAD_LOG. Levels of syslog(3). One line without control characters, which begins with
+	 * the number of the message, "KT017 ": numbers, levels and meanings stay, texts may improve; kthread-log(7) lists them.
+	 * Of one number no more than 10 are told within 5 seconds, unless it answers a call that promises it; the first one
+	 * after that begins "KT017 (23 suppressed) ". */
+	void (*log)(int level, const char *message, void *arg);
 	void *log_arg;
 	/* The control socket that is opened, and the monitor started with it, by kthread_init() (or, for KTHREAD_CONTROL where
 	 * nobody calls that, with the first thread): see kthread_control_listen(), also for "". NULL = KTHREAD_CONTROL, else

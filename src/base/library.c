@@ -44,7 +44,7 @@ static const char *environment(const char *name)
 
 static int malformed(const char *name, const char *value, const char *wanted)
 {
-	kt_log(LOG_ERR, "%s: \"%.200s\" is not %s", name, value, wanted);
+	kt_log(MALFORMED, "%s: \"%.200s\" is not %s", name, value, wanted);
 	return -EINVAL;
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include "base/futex.h"
 #include "base/trace.h"
 
 struct kt_kept_message {
@@ -20,6 +21,12 @@ static struct {
 	void *arg;
 	int stderr_level;
 } sink = {.stderr_level = -1};
+
+/* Of each message: those since the first one of a while; that had the time `begin`. All relaxed: nothing hangs on them. */
+static struct {
+	_Atomic uint64_t begin;
+	atomic_uint count;
+} said[KT_MESSAGE_COUNT];
 
 /* What this thread has in hand. Each lock comes by the first part: static TLS, of which a library may take little. */
 static _Thread_local struct {
@@ -39,6 +46,10 @@ void kt_log_to(void (*fn)(int level, const char *message, void *arg), void *arg,
 	sink.fn = fn;
 	sink.arg = arg;
 	sink.stderr_level = fn ? -1 : stderr_level;
+	for (unsigned int number = 0; number < KT_MESSAGE_COUNT; number++) {
+		atomic_store_explicit(&said[number].begin, 0, memory_order_relaxed);
+		atomic_store_explicit(&said[number].count, 0, memory_order_relaxed);
+	}
 }
 
 bool kt_log_inside(void)
@@ -91,28 +102,63 @@ static void keep(int level, const char *text)
 	holding.has_kept = true;
 }
 
-static void tell(int level, const char *text)
+/*
+ * May it be told? Whoever finds the pause over begins the next while: he takes the count of the last one, less those that
+ * were told, and is the first of the new. Who counts just before that is counted there, so no message is forgotten.
+ */
+static bool may_tell(unsigned int number, unsigned int *ret_suppressed)
+{
+	const uint64_t now = kt_now();
+	uint64_t begin = atomic_load_explicit(&said[number].begin, memory_order_relaxed);
+
+	*ret_suppressed = 0;
+	if ((begin == 0 || (now > begin && now - begin >= KT_LOG_PAUSE_NS)) &&
+	    atomic_compare_exchange_strong_explicit(&said[number].begin, &begin, now, memory_order_relaxed,
+	                                            memory_order_relaxed)) {
+		const unsigned int last = atomic_exchange_explicit(&said[number].count, 1, memory_order_relaxed);
+
+		*ret_suppressed = last > KT_LOG_BURST ? last - KT_LOG_BURST : 0;
+		return true;
+	}
+	return atomic_fetch_add_explicit(&said[number].count, 1, memory_order_relaxed) < KT_LOG_BURST;
+}
+
+/* One line, and nothing that a terminal would act upon: names may hold anything. */
+static void make_printable(char *text)
+{
+	for (; *text; text++) {
+		if ((unsigned char)*text < ' ' || *text == '\x7f')
+			*text = '?';
+	}
+}
+
+static void tell(unsigned int number, int level, const char *text)
 {
 	struct kt_trace_event event = KT_TRACE_EMPTY;
 
 	kt_trace_number(&event, "level", level);
+	kt_trace_number(&event, "id", number);
 	kt_trace_text(&event, "message", text);
 	kt_trace("log", &event);
 }
 
-void kt_log(int level, const char *format, ...)
+void kt_log_numbered(unsigned int number, int level, bool limited, const char *format, ...)
 {
 	const bool heard = sink.fn || level <= sink.stderr_level;
+	unsigned int suppressed = 0;
 	char text[512];
 	va_list args;
+	int length;
 
-	if (!heard && !kt_trace_is_on())
+	if ((!heard && !kt_trace_is_on()) || (limited && !may_tell(number, &suppressed)))
 		return;
+	length = snprintf(text, sizeof(text), suppressed ? "KT%03u (%u suppressed) " : "KT%03u ", number, suppressed);
 	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
+	vsnprintf(text + length, sizeof(text) - (size_t)length, format, args);
 	va_end(args);
+	make_printable(text);
 	if (kt_trace_is_on())
-		tell(level, text);
+		tell(number, level, text);
 	if (!heard)
 		return;
 	if (holding.locks == 0 && !mine.delivering)

@@ -9,12 +9,23 @@
 
 #include <pthread.h>
 #include <stdbool.h>
-#include <syslog.h>
 
-/* One line, no newline at its end. Never fails; a message that cannot be kept is dropped. */
-void kt_log(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+#include "base/messages.h"
 
-/* Where messages go: fn, else up to stderr_level (-1: nothing) to stderr. Called while no other thread logs. */
+/*
+ * A message of base/messages.h, by its name: one line, no newline at its end. "KT017 " is put before it. Never fails; a
+ * message that cannot be kept is dropped. Of a LIMITED one at most KT_LOG_BURST are told within KT_LOG_PAUSE_NS, and the first
+ * one after that says how many there were besides: "KT017 (23 suppressed) ".
+ */
+#define kt_log(name, ...) kt_log_numbered(KT_NUMBER_##name, KT_LEVEL_##name, KT_LIMIT_##name, __VA_ARGS__)
+void kt_log_numbered(unsigned int number, int level, bool limited, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+#define KT_LOG_BURST 10u
+#define KT_LOG_PAUSE_NS (5 * KT_NS_PER_S)
+
+/* Where messages go: fn, else up to stderr_level (-1: nothing) to stderr. Called while no other thread logs;
+ * nothing is remembered of what was said before. */
 void kt_log_to(void (*fn)(int level, const char *message, void *arg), void *arg, int stderr_level);
 /* True while the calling thread is inside the application's log function. */
 bool kt_log_inside(void);

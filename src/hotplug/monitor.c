@@ -56,7 +56,7 @@ static void renew_watches(struct monitor *m)
 	const int error = m->cpuset >= 0 ? kt_cpuset_watch_renew(m->cpuset) : 0;
 
 	if (error && !m->watch_failed)
-		kt_log(LOG_WARNING, "cannot watch the cpuset files: %s; changes are found by polling only",
+		kt_log(CPUSET_POLLED, "cannot watch the cpuset files: %s; changes are found by polling only",
 		       strerror(-error));
 	m->watch_failed = error != 0;
 }
@@ -184,7 +184,7 @@ static int open_source(bool wanted, int (*open_it)(void), const char *what)
 	const int fd = wanted ? open_it() : -1;
 
 	if (wanted && fd < 0)
-		kt_log(LOG_WARNING, "no %s: %s; changes are found by polling only", what, strerror(-fd));
+		kt_log(NO_SOURCE, "no %s: %s; changes are found by polling only", what, strerror(-fd));
 	return fd < 0 ? -1 : fd;
 }
 

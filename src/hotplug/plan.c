@@ -73,7 +73,7 @@ static bool read_plan(void)
 	}
 	error = read_error ? read_error : parse(plan.text, plan.work);
 	if (error) {
-		kt_log(LOG_ERR, "plan_file \"%.200s\": %s; the former plan stays", kt_config()->plan_file,
+		kt_log(PLAN_BAD, "plan_file \"%.200s\": %s; the former plan stays", kt_config()->plan_file,
 		       read_error          ? strerror(-error)
 		       : error == -ENODATA ? "it names no CPU"
 		                           : kt_cpulist_strerror(error));
@@ -92,7 +92,7 @@ static void give_up(unsigned int cpu)
 	if (!error || error == -EDEADLK) /* one of the CPU's own threads looks: for the next who does */
 		return;
 	kt_cpus_add(plan.setsize, plan.refused, cpu);
-	kt_log(LOG_WARNING, "plan_file: CPU %u cannot be given up: %s", cpu,
+	kt_log(PLAN_NOT_DOWN, "plan_file: CPU %u cannot be given up: %s", cpu,
 	       error == -EBUSY ? "nothing would be left to run on" : strerror(-error));
 }
 
@@ -101,7 +101,7 @@ static void take_back(unsigned int cpu)
 	const int error = kt_hotplug_take_back(cpu, KT_BY_PLAN, 0);
 
 	if (error)
-		kt_log(LOG_WARNING, "plan_file: CPU %u cannot be used again: %s", cpu, strerror(-error));
+		kt_log(PLAN_NOT_UP, "plan_file: CPU %u cannot be used again: %s", cpu, strerror(-error));
 }
 
 /* One that stays first: else what goes might be the last. True: there is more to do. */
@@ -212,7 +212,7 @@ int kt_plan_start(void)
 	if (kt_config()->inotify) {
 		plan.fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 		if (plan.fd < 0)
-			kt_log(LOG_WARNING, "plan_file: no inotify: %s; changes are found by polling only",
+			kt_log(PLAN_POLLED, "plan_file: no inotify: %s; changes are found by polling only",
 			       strerror(errno));
 	}
 	return 0;

@@ -183,7 +183,7 @@ static void note_failure(struct kt_steps *steps, struct kt_step *step, unsigned 
 	kt_lock(&steps->lock);
 	step->failures++;
 	kt_unlock(&steps->lock);
-	kt_log(LOG_ERR, "CPU %u: step \"%s\": %s failed: %s", cpu, step->name, what, strerror(-error));
+	kt_log(STEP_FAILED, "CPU %u: step \"%s\": %s failed: %s", cpu, step->name, what, strerror(-error));
 }
 
 /* Whatever it answers, it is not up afterwards. */

@@ -152,7 +152,8 @@ static int write_online(unsigned int cpu, bool online)
 	const int error = pretending ? -EPERM : kt_sysfs_write_online(cpu, online);
 
 	if (error)
-		kt_log(LOG_ERR, "CPU %u: cannot be set %s: %s", cpu, online ? "online" : "offline", strerror(-error));
+		kt_log(SYSFS_REFUSED, "CPU %u: cannot be set %s: %s", cpu, online ? "online" : "offline",
+		       strerror(-error));
 	return error;
 }
 
@@ -183,7 +184,7 @@ static int take_down(unsigned int cpu, unsigned int flags, uint64_t deadline)
 	back = bring_up(cpu);
 	hotplug.steps.going_back = false;
 	if (back) {
-		kt_log(LOG_ERR, "CPU %u: going back failed: %s; it is not used", cpu, strerror(-back));
+		kt_log(NO_WAY_BACK, "CPU %u: going back failed: %s; it is not used", cpu, strerror(-back));
 		kt_cpus_add(hotplug.setsize, hotplug.failed, cpu);
 	}
 	return error;
@@ -205,7 +206,7 @@ static void never_unusable(void)
 	}
 	kt_unlock(&hotplug.steps.lock);
 	if (any)
-		kt_log(LOG_WARNING, "every other CPU has gone: those that were given up are used again");
+		kt_log(GIVEN_UP_USED, "every other CPU has gone: those that were given up are used again");
 }
 
 static void follow_gone(void)
@@ -232,7 +233,8 @@ static void follow_come(void)
 			continue;
 		error = bring_up((unsigned int)cpu);
 		if (error) {
-			kt_log(LOG_ERR, "CPU %d has come, but a step fails: %s; it is not used", cpu, strerror(-error));
+			kt_log(CPU_NOT_USED, "CPU %d has come, but a step fails: %s; it is not used", cpu,
+			       strerror(-error));
 			kt_cpus_add(hotplug.setsize, hotplug.failed, (unsigned int)cpu);
 		}
 	}

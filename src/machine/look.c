@@ -47,10 +47,10 @@ const struct kt_look *kt_look_last(void)
 static void say(bool *said, int error, const char *what)
 {
 	if (error && !*said)
-		kt_log(LOG_WARNING, "%s: unusable (%s): going on with what is known", what,
+		kt_log(SOURCE_UNUSABLE, "%s: unusable (%s): going on with what is known", what,
 		       error == -EINVAL || error == -EBADMSG ? "garbage" : strerror(-error));
 	else if (!error && *said)
-		kt_log(LOG_NOTICE, "%s: usable again", what);
+		kt_log(SOURCE_USABLE, "%s: usable again", what);
 	*said = error != 0;
 }
 

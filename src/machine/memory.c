@@ -42,7 +42,7 @@ static bool can_place(void)
 static void complain(int node)
 {
 	if (errno != ENOSYS && !atomic_exchange_explicit(&said, true, memory_order_relaxed))
-		kt_log(LOG_NOTICE, "memory cannot be placed on node %d: %s; threads run all the same", node,
+		kt_log(NODE_MEMORY, "memory cannot be placed on node %d: %s; threads run all the same", node,
 		       strerror(errno));
 }
 

@@ -139,7 +139,7 @@ static int read_machine(const struct kt_view *view)
 		hwloc_topology_destroy(topology);
 	}
 	if (error == -EIO && !said)
-		kt_log(LOG_WARNING, "the machine's topology cannot be read: no %snode is known", table ? "new " : "");
+		kt_log(NO_TOPOLOGY, "the machine's topology cannot be read: no %snode is known", table ? "new " : "");
 	said = error == -EIO;
 	if (error)
 		return error;

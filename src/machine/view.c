@@ -135,7 +135,8 @@ static void cut_by_start(const struct kt_look *look, cpu_set_t *allowed, cpu_set
 			kt_cpus_copy(look->setsize, allowed, work);
 	}
 	if (is_void && !state.said_void)
-		kt_log(LOG_NOTICE, "no CPU of the mask this process was started with is usable: ignored until one is");
+		kt_log(START_MASK_VOID,
+		       "no CPU of the mask this process was started with is usable: ignored until one is");
 	state.said_void = is_void;
 }
 
@@ -154,7 +155,7 @@ static void never_unusable(const struct kt_look *look, cpu_set_t *allowed)
 		kt_cpus_copy(look->setsize, allowed, look->set[granted ? KT_SEEN_GRANTED : KT_SEEN_POSSIBLE]);
 	}
 	if (unusable && !state.said_unusable)
-		kt_log(LOG_WARNING, "the cpuset as read has no online CPU: taking what is %s",
+		kt_log(CPUSET_EMPTY, "the cpuset as read has no online CPU: taking what is %s",
 		       kt_cpus_equal(look->setsize, allowed, look->set[KT_SEEN_POSSIBLE]) ? "possible" : "configured");
 	state.said_unusable = unusable;
 }
@@ -398,7 +399,7 @@ static int configure_housekeeping(const char *list)
 		return -ENOMEM;
 	error = kt_cpulist_parse(list, (size_t)last + 1, look->setsize, state.configured);
 	if (error) {
-		kt_log(LOG_ERR, "housekeeping: \"%.200s\": %s", list, kt_cpulist_strerror(error));
+		kt_log(HOUSEKEEPING_SYNTAX, "housekeeping: \"%.200s\": %s", list, kt_cpulist_strerror(error));
 		return -EINVAL;
 	}
 	if (!good_housekeeping(state.configured)) {
@@ -406,9 +407,11 @@ static int configure_housekeeping(const char *list)
 
 		kthread_cpulist_format(look->setsize, state.next->set[KT_USABLE], usable, sizeof(usable));
 		if (!kt_cpus_subset(look->setsize, state.configured, look->set[KT_SEEN_POSSIBLE]))
-			kt_log(LOG_ERR, "housekeeping: \"%.200s\": it names a CPU that is not possible", list);
+			kt_log(HOUSEKEEPING_IMPOSSIBLE, "housekeeping: \"%.200s\": it names a CPU that is not possible",
+			       list);
 		else
-			kt_log(LOG_ERR, "housekeeping: \"%.200s\": none of these CPUs is usable; %s are", list, usable);
+			kt_log(HOUSEKEEPING_UNUSABLE, "housekeeping: \"%.200s\": none of these CPUs is usable; %s are",
+			       list, usable);
 		return -EINVAL;
 	}
 	return 0;

@@ -259,7 +259,7 @@ void kthread_percpu_unregister(struct kthread_percpu *desc)
 		return;
 	here = state->life == life;
 	if (here && (is_one_of_its_threads(state) || kt_hotplug_begin() != 0)) {
-		kt_log(LOG_ERR, "%s: cannot be unregistered from here: it stays", state->desc.name);
+		kt_log(PERCPU_STAYS, "%s: cannot be unregistered from here: it stays", state->desc.name);
 		return;
 	}
 	if (here) {

@@ -84,7 +84,7 @@ static void note_refusal(struct kt_place *place, int error)
 	if (error == EINVAL && place->last_error != EINVAL)
 		return;
 	if (!(atomic_fetch_or_explicit(&logged, kind, memory_order_relaxed) & kind))
-		kt_log(LOG_WARNING, "%s: the kernel refuses its CPU mask: %s", place->thread->name, strerror(error));
+		kt_log(MASK_REFUSED, "%s: the kernel refuses its CPU mask: %s", place->thread->name, strerror(error));
 }
 
 /* False if the kernel says that the machine is not what we think it is. */
@@ -258,10 +258,10 @@ static void log_broken(struct kt_group *group)
 	if (group->users == 0 || kthread_cpulist_format(group->setsize, group->wish.mask, list, sizeof(list)) < 0)
 		return;
 	if (group->broken)
-		kt_log(LOG_NOTICE, "CPU %s cannot be used: threads bound to it %s (%zu of them)", list,
+		kt_log(CPUS_LOST, "CPU %s cannot be used: threads bound to it %s (%zu of them)", list,
 		       group->wish.kind == KTHREAD_WISH_PER_CPU ? "park" : "park or run elsewhere", group->users);
 	else
-		kt_log(LOG_NOTICE, "CPU %s can be used again: its threads go back (%zu of them)", list, group->users);
+		kt_log(CPUS_BACK, "CPU %s can be used again: its threads go back (%zu of them)", list, group->users);
 }
 
 static bool doubtful(const struct kt_group *group, const struct kt_view *view, enum kt_doubt doubt,

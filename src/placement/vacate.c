@@ -91,7 +91,7 @@ void kt_place_vacate(unsigned int cpu, uint64_t deadline)
 	/* Not for those who have lost another CPU. */
 	while ((k = kt_registry_next(k))) {
 		if (k != kthread_self() && leaves(k) && !kt_thread_await_parked_for_cpu(k, deadline))
-			kt_log(LOG_WARNING, "%s: does not park, though CPU %u is being given up", k->name, cpu);
+			kt_log(NOT_PARKED, "%s: does not park, though CPU %u is being given up", k->name, cpu);
 	}
 }
 
@@ -147,7 +147,7 @@ int kt_place_has_left(unsigned int cpu)
 		if (tid == 0 || kt_word(&k->word) & W_EXITED || !may_run_on(tid, cpu, view->setsize, work))
 			continue;
 		if (!leaves_in_time(k, cpu, view->setsize, work) && !(kt_word(&k->word) & W_EXITED)) {
-			kt_log(LOG_ERR, "%s: cannot be moved off CPU %u", k->name, cpu);
+			kt_log(NOT_MOVED, "%s: cannot be moved off CPU %u", k->name, cpu);
 			kthread_put(k);
 			error = -EPERM;
 		}

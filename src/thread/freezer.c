@@ -167,7 +167,7 @@ static int begin(const struct kthread *self, uint64_t deadline, uint64_t *ret_ge
 	int error = kt_transition_begin(deadline);
 
 	if (error == -ETIMEDOUT)
-		kt_log(LOG_WARNING, "no freeze: CPUs are going or coming, or somebody holds kthread_cpus_read_lock()");
+		kt_log(NO_FREEZE, "no freeze: CPUs are going or coming, or somebody holds kthread_cpus_read_lock()");
 	if (error)
 		return error;
 	kt_lock(&freezer.lock);
@@ -202,7 +202,7 @@ static size_t name_refusers(const struct kthread *self, kt_refusal_fn *refused, 
 
 		if (!concerned(k, self) || stands(now))
 			continue;
-		kt_log(LOG_WARNING, "%s (%d): %s", k->name, (int)kt_thread_tid(k),
+		kt_log(NOT_FROZEN, "%s (%d): %s", k->name, (int)kt_thread_tid(k),
 		       now & W_STOP ? "has been asked to stop, and does not end" : "does not freeze");
 		if (refused)
 			refused(k, arg);

@@ -104,7 +104,7 @@ static int be_born(struct kthread *k)
 		k->birth = NULL;
 		kthread_complete(&birth->done); /* birth is gone after this */
 	} else if (error) {
-		kt_log(LOG_INFO, "%s: cannot leave its creator's priority: %s", k->name, strerror(-error));
+		kt_log(PRIORITY_STAYS, "%s: cannot leave its creator's priority: %s", k->name, strerror(-error));
 		error = 0;
 	}
 	return error;

@@ -171,7 +171,7 @@ static bool park(struct kthread_worker *w)
 static void say_lost(const char *name, size_t works, const char *why)
 {
 	if (works)
-		kt_log(LOG_WARNING, "worker %s: %zu works will not run: %s", name, works, why);
+		kt_log(WORKS_LOST, "worker %s: %zu works will not run: %s", name, works, why);
 }
 
 #define NOT_DUE "their time had not come; cancel delayed works before their worker is stopped"
@@ -475,7 +475,8 @@ void kthread_destroy_worker(struct kthread_worker *w)
 	if (!thread)
 		return;
 	if (kthread_self() == thread) {
-		kt_log(LOG_ERR, "worker %s: cannot be destroyed by one of its works: it stays", kthread_name(thread));
+		kt_log(WORKER_STAYS, "worker %s: cannot be destroyed by one of its works: it stays",
+		       kthread_name(thread));
 		return;
 	}
 	if (kt_worker_is_ours(w))

@@ -454,6 +454,8 @@ static void others__freeze_thaw_and_messages(void **state)
 	message = find(events, "log", NULL, &at);
 	assert_non_null(message);
 	assert_int_equal(json_integer_value(json_object_get(message, "level")), 4);
+	assert_int_equal(json_integer_value(json_object_get(message, "id")), 2);
+	assert_memory_equal(json_string_value(json_object_get(message, "message")), "KT002 ", 6);
 	assert_int_equal(sim_logged(json_string_value(json_object_get(message, "message"))), 1);
 	json_decref(events);
 	kt_trace_detach();

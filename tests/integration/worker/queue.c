@@ -364,7 +364,7 @@ static void kthread_destroy_worker__says_what_will_not_run(void **state)
 	assert_true(kthread_mod_delayed_work(w, &late.dwork, 3600000 * MS));
 	kthread_destroy_worker(w);
 	assert_string_equal(last_message,
-	                    "worker worker: 1 works will not run: their time had not come; cancel delayed "
+	                    "KT014 worker worker: 1 works will not run: their time had not come; cancel delayed "
 	                    "works before their worker is stopped");
 	assert_false(kthread_cancel_delayed_work_sync(&late.dwork));
 	w = worker();

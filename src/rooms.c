@@ -30,7 +30,7 @@ int kthread_init(const struct kthread_config *config)
 	const int none = !error && kt_config()->control ? kt_library_watch() : 0;
 
 	if (none) /* the first thread tries it again */
-		kt_log(LOG_ERR, "no monitor, and no control socket: %s", strerror(-none));
+		kt_log(NO_MONITOR, "no monitor, and no control socket: %s", strerror(-none));
 	return error;
 }
 

@@ -44,7 +44,10 @@
 	X(29, SYSFS_REFUSED, LOG_ERR, LIMITED, "The kernel refuses to set a CPU online or offline.") \
 	X(30, NO_WAY_BACK, LOG_ERR, LIMITED, "A CPU was not given up after all, and cannot be used again, either.") \
 	X(31, GIVEN_UP_USED, LOG_WARNING, LIMITED, "CPUs that were given up are used again, because no other is left.") \
-	X(32, CPU_NOT_USED, LOG_ERR, LIMITED, "A CPU has come, and is not used, because a step has failed.")
+	X(32, CPU_NOT_USED, LOG_ERR, LIMITED, "A CPU has come, and is not used, because a step has failed.") \
+	X(33, NO_MONITOR, LOG_ERR, EACH, "The monitor, which serves the control socket, could not be started.") \
+	X(34, CONTROL_DEAF, LOG_WARNING, LIMITED, "The control socket cannot accept clients for now.") \
+	X(35, NO_CONTROL, LOG_ERR, EACH, "The control socket of the configuration could not be made.")
 /* clang-format on */
 
 #define KT_MESSAGE_COUNT 64u /* more than the highest number */

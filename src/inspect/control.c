@@ -58,7 +58,7 @@ static void listen_again(bool listens)
 
 	epoll_ctl(control.epoll, EPOLL_CTL_MOD, control.listener, &event);
 	if (!listens && control.deaf_until == KT_NEVER)
-		kt_log(LOG_WARNING, "%s: cannot accept: %s", control.file.path, strerror(errno));
+		kt_log(CONTROL_DEAF, "%s: cannot accept: %s", control.file.path, strerror(errno));
 	control.deaf_until = listens ? KT_NEVER : kt_deadline(DEAF_NS);
 }
 
@@ -246,7 +246,7 @@ static int watch(void)
 	if (kt_config()->control)
 		error = open_locked(kt_config()->control);
 	if (error)
-		kt_log(LOG_ERR, "no control socket: \"%s\": %s", control.file.path, strerror(-error));
+		kt_log(NO_CONTROL, "no control socket: \"%s\": %s", control.file.path, strerror(-error));
 	kt_unlock(&kt_control_lock);
 	return 0;
 }

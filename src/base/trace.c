@@ -79,9 +79,9 @@ void kt_trace_text(struct kt_trace_event *event, const char *key, const char *va
 void kt_trace_errno(struct kt_trace_event *event, const char *key, int error)
 {
 	const char *name = strerrorname_np(error);
-	char number[16];
+	char number[24];
 
-	snprintf(number, sizeof(number), "%d", error);
+	snprintf(number, sizeof(number), "errno %d", error); /* as in a dump */
 	kt_trace_text(event, key, error == 0 ? NULL : name ? name : number);
 }
 

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define KT_ERRNO_NAME 16
+#define KT_ERRNO_NAME 24
 
 /* "EINVAL"; "errno 999" for one without a name, in buf. */
 static inline const char *kt_errno_name(int error, char buf[KT_ERRNO_NAME])

@@ -156,7 +156,7 @@ static void kt_trace__all_kinds_of_fields(void **state)
 	assert_string_equal(text_of(line, "empty"), "");
 	assert_true(json_is_null(json_object_get(line, "null")) && json_is_null(json_object_get(line, "none")));
 	assert_string_equal(text_of(line, "error"), "EINVAL");
-	assert_string_equal(text_of(line, "odd"), "4000");
+	assert_string_equal(text_of(line, "odd"), "errno 4000");
 	json_decref(line);
 	assert_no_more(&cursor);
 }

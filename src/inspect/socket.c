@@ -77,7 +77,7 @@ static int is_ours(const struct kt_socket_file *file, bool *ret)
 
 void kt_socket_unlink(const struct kt_socket_file *file)
 {
-	bool ours;
+	bool ours = false;
 
 	if (is_ours(file, &ours) == 0 && ours)
 		unlink(file->path);

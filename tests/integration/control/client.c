@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "client.h"
 
+#include <dirent.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -24,6 +25,22 @@ void control_stop(void)
 	kthread_control_close();
 	CHECK(lstat(control_path, &about) != 0);
 	sim_stop();
+}
+
+int control_fds(void)
+{
+	const pid_t monitor = sim_task("kthread-monitor");
+	int count = 0;
+	DIR *dir;
+
+	if (monitor)
+		await_settled(monitor);
+	dir = opendir("/proc/self/fd");
+	CHECK(dir);
+	while (readdir(dir))
+		count++;
+	closedir(dir);
+	return count;
 }
 
 int control_connect(void)
@@ -126,10 +143,11 @@ void control_refused(const char *answer, const char *error, const char *about, c
 	_fail(file, line);
 }
 
-int stubborn(void *data)
+static int stubborn(void *data)
 {
 	struct stubbornness *its = data;
 
+	atomic_store(&its->runs, true);
 	while (!kthread_should_stop()) {
 		atomic_store(&its->asked, kthread_should_park());
 		if (atomic_load(&its->asked) && atomic_load(&its->may))
@@ -137,4 +155,15 @@ int stubborn(void *data)
 		sched_yield();
 	}
 	return 0;
+}
+
+struct kthread *stubborn_begin(struct stubbornness *its)
+{
+	struct kthread *k;
+
+	*its = (struct stubbornness){0};
+	k = kthread_run(stubborn, its, "stubborn");
+	CHECK(k);
+	AWAIT(atomic_load(&its->runs));
+	return k;
 }

@@ -9,6 +9,9 @@
 
 extern char control_path[160];
 
+/* Open descriptors of this process, by /proc; once the monitor sleeps, who opens files to look at the machine. */
+int control_fds(void);
+
 /* The library on the machine "numa", listening. NULL: sim_config(). */
 void control_start(const struct kthread_config *config);
 void control_stop(void);
@@ -33,8 +36,9 @@ void control_refused(const char *answer, const char *error, const char *about, c
 
 /* A thread that does not park until it may. Its data: */
 struct stubbornness {
-	atomic_bool may, asked;
+	atomic_bool runs, may, asked;
 };
-int stubborn(void *data);
+/* Start one, and see it run: before that it would be parked on its way to its function. */
+struct kthread *stubborn_begin(struct stubbornness *its);
 
 #endif

@@ -153,8 +153,7 @@ static void park__that_is_not_granted(void **state)
 	int second;
 
 	control_start(NULL);
-	its = (struct stubbornness){0};
-	k = begin(stubborn, &its, "stubborn");
+	k = stubborn_begin(&its);
 	other = begin(obedient, NULL, "other");
 	/* it is taken back by an unpark, which does not wait behind it */
 	first = control_begin("park stubborn");
@@ -188,8 +187,7 @@ static void park__of_one_that_ends(void **state)
 	int fd;
 
 	control_start(NULL);
-	its = (struct stubbornness){0};
-	k = begin(stubborn, &its, "stubborn");
+	k = stubborn_begin(&its);
 	fd = control_begin("park stubborn");
 	AWAIT(atomic_load(&its.asked));
 	kthread_stop(k);
@@ -207,8 +205,7 @@ static void park__of_a_client_that_leaves(void **state)
 	int second;
 
 	control_start(NULL);
-	its = (struct stubbornness){0};
-	k = begin(stubborn, &its, "stubborn");
+	k = stubborn_begin(&its);
 	other = begin(obedient, NULL, "other");
 	first = control_begin("park stubborn");
 	AWAIT(atomic_load(&its.asked));

@@ -65,21 +65,17 @@ static struct sockaddr_un address_of(const struct kt_socket_file *file)
 	return address;
 }
 
-static int is_ours(const struct kt_socket_file *file, bool *ret)
+static bool is_ours(const struct kt_socket_file *file)
 {
 	struct stat about;
 
-	if (lstat(file->path, &about) != 0)
-		return -errno;
-	*ret = S_ISSOCK(about.st_mode) && about.st_dev == file->device && about.st_ino == file->inode;
-	return 0;
+	return lstat(file->path, &about) == 0 && S_ISSOCK(about.st_mode) && about.st_dev == file->device &&
+	       about.st_ino == file->inode;
 }
 
 void kt_socket_unlink(const struct kt_socket_file *file)
 {
-	bool ours = false;
-
-	if (is_ours(file, &ours) == 0 && ours)
+	if (is_ours(file))
 		unlink(file->path);
 }
 

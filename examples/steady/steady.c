@@ -47,6 +47,8 @@ static const char help[] =
     "  --for SECONDS        end after that time (default: SIGINT, SIGTERM or SIGHUP)\n"
     "  --poll-ms N          look at the machine at least every N milliseconds; 0: on events only (default: 1000)\n"
     "  --plain              lines, also on a terminal\n"
+    "  --control PATH       the control socket for kthreadctl (default: $KTHREAD_CONTROL, else kthread.PID.sock in\n"
+    "                       $RUNTIME_DIRECTORY, /run or $XDG_RUNTIME_DIR)\n"
     "  --help               this text\n"
     "  --version            the version of libkthread\n"
     "\n"
@@ -121,13 +123,14 @@ static const char *check_list(const char *list)
 
 static void parse_options(int argc, char **argv)
 {
-	enum { SIMULATE = 256, HOUSEKEEPING, FOR, POLL_MS, PLAIN, HELP, VERSION };
+	enum { SIMULATE = 256, HOUSEKEEPING, FOR, POLL_MS, PLAIN, CONTROL, HELP, VERSION };
 	static const struct option known[] = {
 	    {"simulate", required_argument, NULL, SIMULATE},
 	    {"housekeeping", required_argument, NULL, HOUSEKEEPING},
 	    {"for", required_argument, NULL, FOR},
 	    {"poll-ms", required_argument, NULL, POLL_MS},
 	    {"plain", no_argument, NULL, PLAIN},
+	    {"control", required_argument, NULL, CONTROL},
 	    {"help", no_argument, NULL, HELP},
 	    {"version", no_argument, NULL, VERSION},
 	    {0},
@@ -151,6 +154,9 @@ static void parse_options(int argc, char **argv)
 			break;
 		case PLAIN:
 			options.plain = true;
+			break;
+		case CONTROL:
+			options.config.control = optarg;
 			break;
 		case HELP:
 			fputs(help, stdout);
@@ -233,6 +239,21 @@ static void log_to_stderr(uint64_t at_ns, enum mood mood, const char *who, const
 	(void)at_ns;
 	(void)mood;
 	fprintf(stderr, "steady: %s: %s\n", who, what);
+}
+
+/* An operator may look at us, and change this and that. */
+static void open_control(void)
+{
+	char text[100];
+	int error = kthread_control_listen(options.config.control);
+
+	if (error == -EALREADY) /* by kthread_init() */
+		error = 0;
+	if (error)
+		snprintf(text, sizeof(text), "pid %d, no control socket: %s", (int)getpid(), strerror(-error));
+	else
+		snprintf(text, sizeof(text), "pid %d, listens: kthreadctl -p %d", (int)getpid(), (int)getpid());
+	tell(now_ns(), MOOD_PLAIN, "steady", text);
 }
 
 /* ---- the run -------------------------------------------------------------------------------------------------- */
@@ -370,6 +391,7 @@ int main(int argc, char **argv)
 		return 1;
 	if (table)
 		table_open(colour);
+	open_control();
 	run(signals);
 	if (table)
 		table_close();

@@ -453,56 +453,63 @@ bool layout_has(const struct ctl_dump *d, const struct layout *l, unsigned int c
 
 /* ---- words ---- */
 
-static void say(FILE *f, const struct ctl_dump *d, const char *what, const cpu_set_t *set)
+/* ", what LIST", unless that is empty. */
+static bool say(FILE *f, const struct ctl_dump *d, const char *what, const cpu_set_t *set)
 {
 	char *list = layout_list(d, set);
+	const bool said = list;
 
-	if (list && *list)
+	if (said && *list)
 		fprintf(f, ", %s %s", what, list);
 	free(list);
+	return said;
+}
+
+/* part: room for a set. */
+static bool say_sets(FILE *f, const struct ctl_dump *d, cpu_set_t *part)
+{
+	cpu_set_t *const *set = d->view.set;
+	bool said = say(f, d, "usable", set[CTL_USABLE]);
+
+	kt_cpus_andnot(d->setsize, part, set[CTL_PRESENT], set[CTL_ONLINE]);
+	said = said && say(f, d, "offline", part);
+	kt_cpus_andnot(d->setsize, part, set[CTL_ONLINE], set[CTL_ALLOWED]);
+	said = said && say(f, d, "not allowed", part);
+	kt_cpus_and(d->setsize, part, set[CTL_OFFLINED], set[CTL_ONLINE]);
+	said = said && say(f, d, "put down", part);
+	said = said && say(f, d, "isolated", set[CTL_ISOLATED]);
+	if (!kt_cpus_equal(d->setsize, set[CTL_HOUSEKEEPING], set[CTL_USABLE]))
+		said = said && say(f, d, "housekeeping", set[CTL_HOUSEKEEPING]);
+	return said;
 }
 
 char *layout_summary(const struct ctl_dump *d)
 {
-	cpu_set_t *const *set = d->view.set;
-	const int present = CPU_COUNT_S(d->setsize, set[CTL_PRESENT]),
-		  possible = CPU_COUNT_S(d->setsize, set[CTL_POSSIBLE]);
+	const int present = CPU_COUNT_S(d->setsize, d->view.set[CTL_PRESENT]);
+	const int count = present ? present : CPU_COUNT_S(d->setsize, d->view.set[CTL_POSSIBLE]);
 	cpu_set_t *part = malloc(d->setsize);
+	char *text = NULL;
 	size_t size;
-	char *text;
 	FILE *f = open_memstream(&text, &size);
+	bool said = false;
 
-	if (!f || !part) {
-		free(part);
-		if (f) {
-			fclose(f);
-			free(text);
-		}
-		return NULL;
+	if (f && part) {
+		fprintf(f, "%d CPU%s", count, count == 1 ? "" : "s");
+		if (d->n_nodes > 1)
+			fprintf(f, " on %zu nodes", d->n_nodes);
+		said = say_sets(f, d, part);
+		if (d->view.quota > 0)
+			fprintf(f, ", time of %" PRId64 " CPUs", d->view.quota);
+		if (d->simulate)
+			fputs(", simulated", f);
 	}
-	fprintf(f, "%d CPU%s", present ? present : possible, present == 1 ? "" : "s");
-	if (d->n_nodes > 1)
-		fprintf(f, " on %zu nodes", d->n_nodes);
-	say(f, d, "usable", set[CTL_USABLE]);
-	kt_cpus_andnot(d->setsize, part, set[CTL_PRESENT], set[CTL_ONLINE]);
-	say(f, d, "offline", part);
-	kt_cpus_andnot(d->setsize, part, set[CTL_ONLINE], set[CTL_ALLOWED]);
-	say(f, d, "not allowed", part);
-	kt_cpus_and(d->setsize, part, set[CTL_OFFLINED], set[CTL_ONLINE]);
-	say(f, d, "put down", part);
-	say(f, d, "isolated", set[CTL_ISOLATED]);
-	if (!kt_cpus_equal(d->setsize, set[CTL_HOUSEKEEPING], set[CTL_USABLE]))
-		say(f, d, "housekeeping", set[CTL_HOUSEKEEPING]);
-	if (d->view.quota > 0)
-		fprintf(f, ", time of %" PRId64 " CPUs", d->view.quota);
-	if (d->simulate)
-		fputs(", simulated", f);
 	free(part);
-	if (fclose(f)) {
-		free(text);
-		return NULL;
-	}
-	return text;
+	if (f && fclose(f))
+		said = false;
+	if (said)
+		return text;
+	free(text);
+	return NULL;
 }
 
 void layout_duration(int64_t ns, char text[16])

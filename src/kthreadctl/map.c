@@ -74,18 +74,20 @@ static void field(struct painter *p, const char *sgr, const char *text, unsigned
 	pad(p, columns);
 }
 
-/* Words separated by ", ", over as many lines as it takes. */
-static void wrapped(struct painter *p, const char *sgr, const char *text)
+/* Words separated by ", ", over as many lines as it takes; a word longer than a line is cut. The text is left as it was. */
+static void wrapped(struct painter *p, const char *sgr, char *text)
 {
 	unsigned int at = 0;
 
 	colour(p, sgr);
 	while (*text) {
-		const char *end = strstr(text, ", ");
-		const size_t length = end ? (size_t)(end - text) + 1 : strlen(text);
-		char *word = strndup(text, length);
-		const unsigned int columns = word ? (unsigned int)text_columns(word) : 0;
+		const char *comma = strstr(text, ", ");
+		char *end = comma ? text + (comma - text) + 1 : text + strlen(text);
+		const char was = *end;
+		unsigned int columns;
 
+		*end = '\0';
+		columns = (unsigned int)text_columns(text);
 		if (at > 0 && at + 1 + columns > p->width) {
 			colour(p, PLAIN);
 			fputc('\n', p->f);
@@ -94,10 +96,9 @@ static void wrapped(struct painter *p, const char *sgr, const char *text)
 		}
 		if (at > 0)
 			fputc(' ', p->f);
-		if (word) /* a list longer than a line is cut */
-			at += (at > 0) + (unsigned int)text_print(p->f, word, p->width, p->options->utf8);
-		free(word);
-		text += length + (end != NULL);
+		at += (at > 0) + (unsigned int)text_print(p->f, text, p->width, p->options->utf8);
+		*end = was;
+		text = was ? end + 1 : end;
 	}
 	colour(p, PLAIN);
 	fputc('\n', p->f);
@@ -264,6 +265,7 @@ static void note(struct painter *p, const struct row *row)
 
 static void legend(struct painter *p)
 {
+	char broken[] = "* broken: no CPU that it must have is usable";
 	unsigned int at = 0;
 
 	fputc('\n', p->f);
@@ -288,7 +290,7 @@ static void legend(struct painter *p)
 	}
 	fputc('\n', p->f);
 	if (p->any_broken)
-		wrapped(p, RED, "* broken: no CPU that it must have is usable");
+		wrapped(p, RED, broken);
 	if (p->layout.per_column > 1) {
 		char text[96];
 

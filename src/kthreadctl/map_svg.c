@@ -116,7 +116,7 @@ static int lay_out(struct canvas *c, bool every)
 
 /* ---- head ---- */
 
-static double head(struct canvas *c, FILE *f, const char *summary)
+static double head(struct canvas *c, FILE *f, char *summary)
 {
 	const double room = c->width - 2 * MARGIN;
 	char text[512];
@@ -333,7 +333,7 @@ static void find_used(struct canvas *c)
 	}
 }
 
-static void draw(struct canvas *c, const char *summary)
+static void draw(struct canvas *c, char *summary)
 {
 	const double header = head(c, NULL, summary) + 8;
 	char title[512];

@@ -38,7 +38,7 @@ __attribute__((format(printf, 3, 4))) static void fail(struct reader *r, int err
 	if (r->failed)
 		return;
 	r->failed = error;
-	if (r->where)
+	if (r->where && error != -ENOMEM)
 		snprintf(place, sizeof(place), "%s[%zu]: ", r->where, r->index);
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);

@@ -224,33 +224,41 @@ void svg_text(FILE *f, const char *class, double size, enum svg_anchor anchor, d
 	fputs("</text>\n", f);
 }
 
-double svg_paragraph(FILE *f, const char *class, double size, double x, double y, double room, const char *text)
+static char *after_word(char *text)
 {
-	char *line = calloc(1, strlen(text) + 1);
+	char *comma = strstr(text, ", ");
 
-	if (!line)
-		return y;
+	return comma ? comma + 2 : text + strlen(text);
+}
+
+double svg_paragraph(FILE *f, const char *class, double size, double x, double y, double room, char *text)
+{
 	while (*text) {
-		size_t used = 0;
+		char *end = after_word(text);
 
-		while (*text) {
-			const char *end = strstr(text, ", ");
-			const size_t length = end ? (size_t)(end - text) + 2 : strlen(text);
+		/* as many words as there is room for, but one */
+		while (*end) {
+			char *next = after_word(end);
+			const char was = *next;
+			double width;
 
-			memcpy(line + used, text, length);
-			line[used + length] = '\0';
-			if (used > 0 && svg_text_width(line, size) > room) {
-				line[used] = '\0';
+			*next = '\0';
+			width = svg_text_width(text, size);
+			*next = was;
+			if (width > room)
 				break;
-			}
-			used += length;
-			text += length;
+			end = next;
 		}
-		if (f)
-			svg_text(f, class, size, SVG_START, x, y, room, line);
+		if (f) {
+			const char was = *end;
+
+			*end = '\0';
+			svg_text(f, class, size, SVG_START, x, y, room, text);
+			*end = was;
+		}
+		text = end;
 		y += size * 1.5;
 	}
-	free(line);
 	return y;
 }
 

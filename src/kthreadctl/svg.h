@@ -27,8 +27,9 @@ void svg_pointer(FILE *f, const char *class, double x, double y, double size, co
 /* y: of the base line. room: the width that there is; nothing is written where not even an ellipsis fits. */
 void svg_text(FILE *f, const char *class, double size, enum svg_anchor anchor, double x, double y, double room,
               const char *text);
-/* Words between ", " over as many lines as it takes, the first one on y; returns where the next would be. f NULL: only that. */
-double svg_paragraph(FILE *f, const char *class, double size, double x, double y, double room, const char *text);
+/* Words between ", " over as many lines as it takes, the first one on y; returns where the next would be. f NULL: only that.
+ * The text is left as it was. */
+double svg_paragraph(FILE *f, const char *class, double size, double x, double y, double room, char *text);
 
 enum svg_symbol { SVG_BAR, SVG_OUTLINE, SVG_DOT, SVG_POINTER };
 

@@ -161,7 +161,7 @@ static int lay_out(struct canvas *c, int64_t end_ns)
 
 /* ---- head and axis ---- */
 
-static double head(struct canvas *c, FILE *f, const char *summary)
+static double head(struct canvas *c, FILE *f, char *summary)
 {
 	const struct ctl_dump *d = c->t->dump;
 	const double room = c->width - 2 * MARGIN;
@@ -342,7 +342,7 @@ static double remarks(const struct canvas *c, FILE *f)
 	return y;
 }
 
-static void draw(struct canvas *c, const char *summary)
+static void draw(struct canvas *c, char *summary)
 {
 	const double header = head(c, NULL, summary) + 8;
 	const struct ctl_dump *d = c->t->dump;

@@ -76,14 +76,17 @@ struct lane_group {
 	char *cpus; /* "0-3,8" */
 };
 
-/* At most so many lanes of each kind; threads to which something happened first. quiet: the others too. -ENOMEM. */
+/*
+ * At most so many lanes of each kind: first the threads to which something happened and those that are broken; the others
+ * with `quiet`. -ENOMEM.
+ */
 int lanes_view(const struct timeline *t, int64_t end_ns, size_t cpus_most, size_t threads_most, bool quiet,
                struct lane_view *ret);
 void lanes_view_free(struct lane_view *view);
 
 /* "parked"; "usable". */
 const char *lane_state_name(enum lane_state state);
-/* Something happened to it after `begin`. */
+/* Something happened to it after the begin, or it is broken. */
 bool lane_is_busy(const struct lane *lane);
 /* 0.1-second ticks and the like: the step for at most `most` of them, a 1, 2 or 5 with zeros. */
 int64_t lanes_tick(int64_t span_ns, unsigned int most);

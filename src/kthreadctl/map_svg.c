@@ -137,16 +137,23 @@ static double head(struct canvas *c, FILE *f, char *summary)
 
 static void bands(struct canvas *c, double y)
 {
+	double free_from = 0;
+
 	for (unsigned int i = 0; i < c->layout.n_bands; i++) {
 		const struct band *band = &c->layout.bands[i];
 		const double x = c->left[band->first], end = c->left[band->first + band->count - 1] + c->cell;
 		char text[32];
+		double half;
 
 		svg_rect(c->f, "head", x, y, end - x, 18, 3, NULL);
 		snprintf(text, sizeof(text), band->node < 0 ? "CPUs" : "node %" PRId64, band->node);
 		if (band->node >= 0 && svg_text_width(text, SMALL) > end - x - 4)
 			snprintf(text, sizeof(text), "%" PRId64, band->node);
-		svg_text(c->f, "t b", SMALL, SVG_MIDDLE, (x + end) / 2, y + 13, end - x - 4, text);
+		half = svg_text_width(text, SMALL) / 2 + 1;
+		if ((x + end) / 2 - half < free_from || band->node < 0)
+			continue; /* of many small nodes, every second or third is named */
+		svg_text(c->f, "t b", SMALL, SVG_MIDDLE, (x + end) / 2, y + 13, 2 * half, text);
+		free_from = (x + end) / 2 + half + 2;
 	}
 }
 
@@ -154,7 +161,7 @@ static void bands(struct canvas *c, double y)
 static void numbers(struct canvas *c, double y)
 {
 	unsigned int step = 1, in_group = 0;
-	double widest;
+	double widest, free_from = 0;
 	char text[16];
 
 	snprintf(text, sizeof(text), "%u", c->dump->width - 1);
@@ -163,18 +170,20 @@ static void numbers(struct canvas *c, double y)
 		step *= 2;
 	for (unsigned int i = 0; i < c->layout.n_columns; i++) {
 		const bool usable = layout_cell(c->dump, &c->layout, i, NULL) == CELL_NONE;
+		const double middle = c->left[i] + c->cell / 2;
 		double to_gap = c->cell;
 
 		in_group = c->layout.columns[i].gap ? 0 : in_group;
-		if (in_group++ % step != 0)
+		if (in_group++ % step != 0 || middle - widest / 2 < free_from)
 			continue;
 		for (unsigned int j = i + 1; j < c->layout.n_columns && !c->layout.columns[j].gap && to_gap < widest;
 		     j++)
 			to_gap += c->cell;
-		if (to_gap + GAP < widest) /* it would touch the next group's first one */
+		if (in_group > 1 && to_gap + GAP < widest) /* it would take the room of the next group's first one */
 			continue;
 		snprintf(text, sizeof(text), "%u", c->layout.order[c->layout.columns[i].first]);
-		svg_text(c->f, usable ? "t" : "m", SMALL, SVG_MIDDLE, c->left[i] + c->cell / 2, y, widest, text);
+		svg_text(c->f, usable ? "t" : "m", SMALL, SVG_MIDDLE, middle, y, widest, text);
+		free_from = middle + widest / 2 - 1;
 	}
 }
 

@@ -360,7 +360,7 @@ int timeline_add(struct timeline *t, const struct ctl_event *e)
 
 bool lane_is_busy(const struct lane *lane)
 {
-	return lane->came || lane->n_segments > 1 || lane->n_markers > 0;
+	return lane->came || lane->broken || lane->n_segments > 1 || lane->n_markers > 0;
 }
 
 static int compare_history(const struct lane *a, const struct lane *b)

@@ -10,6 +10,7 @@
 
 #define CPUS_MOST 32
 #define THREADS_MOST 150
+#define QUIET_MOST 48 /* with more threads, those to which nothing happened are left out */
 
 #define MARGIN 24.
 #define SIZE 12.
@@ -142,7 +143,7 @@ static void find_used(struct canvas *c)
 static int lay_out(struct canvas *c, int64_t end_ns)
 {
 	double name = 80;
-	int error = lanes_view(c->t, end_ns, CPUS_MOST, THREADS_MOST, true, &c->view);
+	int error = lanes_view(c->t, end_ns, CPUS_MOST, THREADS_MOST, c->t->n_threads <= QUIET_MOST, &c->view);
 
 	if (error)
 		return error;

@@ -13,6 +13,8 @@
 #include <cmocka.h>
 
 #define DEPTH 16
+#define BAND 32. /* no text is higher */
+#define BANDS 1024
 #define SLACK 0.25 /* positions are rounded to tenths */
 
 struct box {
@@ -30,7 +32,7 @@ struct check {
 	char open[DEPTH][16];
 	unsigned int depth;
 	struct svg_facts facts;
-	struct boxes texts, rects;
+	struct boxes texts[BANDS], rects; /* texts: by height */
 };
 
 static void wrong(const struct check *c, const char *at, const char *what)
@@ -76,8 +78,8 @@ static const char *attribute(const char *tag, const char *end, const char *name)
 	const char *found;
 
 	snprintf(pattern, sizeof(pattern), " %s=\"", name);
-	found = strstr(tag, pattern);
-	return found && found < end ? found + strlen(pattern) : NULL;
+	found = memmem(tag, (size_t)(end - tag), pattern, strlen(pattern));
+	return found ? found + strlen(pattern) : NULL;
 }
 
 static double number(const struct check *c, const char *tag, const char *end, const char *name)
@@ -140,6 +142,17 @@ static void check_inside(struct check *c, struct box box)
 		wrong(c, box.at, "it leaves the picture");
 }
 
+static void check_alone(const struct boxes *others, struct box box)
+{
+	for (size_t i = 0; i < others->count; i++) {
+		const struct box *o = &others->box[i];
+
+		if (box.x1 + SLACK < o->x2 && o->x1 + SLACK < box.x2 && box.y1 + SLACK < o->y2 &&
+		    o->y1 + SLACK < box.y2)
+			fail_msg("a text over another: %.120s\n-- and --\n%.120s", box.at, o->at);
+	}
+}
+
 static void check_text(struct check *c, const char *tag, const char *end)
 {
 	const char *close = strstr(end, "</text>"), *anchor = attribute(tag, end, "text-anchor");
@@ -149,6 +162,7 @@ static void check_text(struct check *c, const char *tag, const char *end)
 	bool in = false;
 	double width;
 	struct box box;
+	size_t band;
 
 	if (!close)
 		wrong(c, tag, "no end");
@@ -161,14 +175,11 @@ static void check_text(struct check *c, const char *tag, const char *end)
 		box.x2 -= shift;
 	}
 	check_inside(c, box);
-	for (size_t i = 0; i < c->texts.count; i++) {
-		const struct box *o = &c->texts.box[i];
-
-		if (box.x1 + SLACK < o->x2 && o->x1 + SLACK < box.x2 && box.y1 + SLACK < o->y2 &&
-		    o->y1 + SLACK < box.y2)
-			fail_msg("a text over another: %.120s\n-- and --\n%.120s", tag, o->at);
-	}
-	add(&c->texts, box);
+	band = box.y1 > 0 ? (size_t)(box.y1 / BAND) : 0;
+	assert_true(band + 1 < BANDS && box.y2 - box.y1 < BAND);
+	for (size_t i = band > 0 ? band - 1 : 0; i <= band + 1; i++)
+		check_alone(&c->texts[i], box);
+	add(&c->texts[band], box);
 	c->facts.texts++;
 	if (!class || strncmp(class, "in\"", 3) != 0)
 		return;
@@ -254,13 +265,18 @@ struct svg_facts svg_check(const char *svg)
 {
 	static const char declaration[] = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 	struct check c = {.svg = svg};
-	const char *outside = strstr(svg, "http");
 
 	if (strncmp(svg, declaration, strlen(declaration)) != 0)
 		wrong(&c, svg, "no XML declaration");
 	c.at = svg + strlen(declaration);
-	if (outside && strncmp(outside, "http://www.w3.org/2000/svg\"", 27) != 0)
-		wrong(&c, outside, "a reference");
+	for (const char *at = svg; (at = strstr(at, "://")); at++) {
+		if (at - svg < 4 || strncmp(at - 4, "http://www.w3.org/2000/svg\"", 27) != 0)
+			wrong(&c, at, "a reference");
+	}
+	for (const char *at = svg; (at = strstr(at, "url(")); at++) {
+		if (at[4] != '#')
+			wrong(&c, at, "a reference");
+	}
 	while (*c.at) {
 		const char *end, *next = strchr(c.at, '<');
 
@@ -283,7 +299,8 @@ struct svg_facts svg_check(const char *svg)
 	}
 	if (c.depth != 0)
 		wrong(&c, c.at, "an element without end");
-	free(c.texts.box);
+	for (size_t i = 0; i < BANDS; i++)
+		free(c.texts[i].box);
 	free(c.rects.box);
 	return c.facts;
 }

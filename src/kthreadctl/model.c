@@ -269,10 +269,8 @@ static void read_view(struct reader *r, const json_t *object)
 		return;
 	json_object_foreach((json_t *)sources, key, value)
 	{
-		const char *file = json_is_null(value) ? NULL : as_text(r, value, key);
-
-		if (file)
-			v->sources[i++] = (struct ctl_source){.set = key, .file = file};
+		if (json_is_string(value)) /* a newer library may tell other things, too */
+			v->sources[i++] = (struct ctl_source){.set = key, .file = json_string_value(value)};
 	}
 	v->n_sources = i;
 }

@@ -255,7 +255,7 @@ static void what_is_not_known_is_passed_over(void **state)
 	    {"\"state\":\"waiting\"", "\"state\":\"dreaming\""},
 	    {"\"kind\":\"internal\"", "\"kind\":\"borrowed\""},
 	    {"\"kind\":\"none\"", "\"kind\":\"spread\""},
-	    {"\"sources\":{", "\"sources\":{\"dies\":null,"},
+	    {"\"sources\":{", "\"sources\":{\"dies\":null,\"start_mask\":true,"},
 	};
 	char error[200];
 	struct ctl_dump *d;

@@ -68,10 +68,10 @@ struct kthread_info {
 	uint64_t wakes;         /* waits that have ended by a wake */
 	uint64_t parks;         /* how often it became parked, whoever asked */
 	uint64_t freezes;       /* how often it became frozen */
-	/* Not in the first version: */
-	uint64_t works_run; /* of a worker's thread: works that have begun; 0 for any other */
-	uint64_t
-	    longest_queue; /* ... and how many it has found waiting in its queue at most, when it looked for the next */
+	/* Works of a worker's thread that have begun; 0 for any other. Not in the first version, as all that follow. */
+	uint64_t works_run;
+	/* How many works a worker's thread has found waiting in its queue at most, when it looked for the next. */
+	uint64_t longest_queue;
 	uint64_t ktask_chunks; /* chunks of ktask_run() that it has done, its own or, as a helper, of others */
 };
 

@@ -18,6 +18,7 @@
 
 #define WAIT_NS 30000000000ull
 #define DELAY_NS 1000000000ull
+#define FOR_NS 10000000000ull /* of a timeline */
 
 /* Which options a subcommand has, besides those that all have. */
 enum {
@@ -51,6 +52,8 @@ static const struct command {
     {"watch", "", 0, 0, OPT_JSON | OPT_FOR, run_watch, "what happens to the threads, a line per event", ""},
     {"map", "", 0, 0, OPT_EVERY | OPT_SVG, run_map, "the CPUs by node and cache, and which threads may run on each",
      "Threads of a class that are placed alike share a row.\n"},
+    {"timeline", "", 0, 0, OPT_FOR | OPT_EVERY | OPT_SVG, run_timeline,
+     "a picture of what happens to the CPUs and threads", "Watches for the time of --for, then draws it.\n"},
     {"dump", "", 0, 0, OPT_JSON | OPT_TEXT, run_dump, "the daemon's dump, as it is", ""},
     {"prometheus", "", 0, 0, 0, run_prometheus, "counters and gauges in Prometheus' text format", ""},
     {"park", "NAME", 1, 1, OPT_JSON, run_park, "park a thread, and wait until it is", ""},
@@ -316,6 +319,8 @@ int main(int argc, char **argv)
 	ctl.argv = argv + optind + 1;
 	ctl.colour = parse_colour(colour);
 	ctl.utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+	if (command->run == run_timeline && ctl.for_ns == CTL_FOREVER)
+		ctl.for_ns = FOR_NS;
 	check(&ctl, command, given);
 	return (int)command->run(&ctl);
 }

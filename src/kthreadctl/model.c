@@ -578,7 +578,7 @@ static void read_event(struct reader *r, const json_t *o, struct ctl_event *e)
 		break;
 	case CTL_EVENT_LOG:
 		e->level = number(r, o, "level");
-		e->id = number(r, o, "id");
+		e->id = maybe_number(r, o, "id"); /* -1: a message without a number */
 		e->message = text(r, o, "message");
 		break;
 	case CTL_EVENT_LOST:

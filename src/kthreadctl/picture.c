@@ -5,10 +5,14 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "kthreadctl/ask.h"
+#include "kthreadctl/human.h"
 #include "kthreadctl/map.h"
 #include "kthreadctl/screen.h"
+#include "kthreadctl/stream.h"
+#include "kthreadctl/timeline.h"
 
 /* A file of ours, or stdout for "-". NULL: it cannot be written, which has been said. */
 static FILE *open_picture(const char *path)
@@ -31,17 +35,25 @@ static enum ctl_status close_picture(const char *path, FILE *file)
 	return CTL_DONE;
 }
 
+static struct map_options map_options(const struct ctl *ctl)
+{
+	size_t width, height;
+
+	screen_size(&width, &height);
+	return (struct map_options){
+	    .width = (unsigned int)width, .colour = ctl->colour, .utf8 = ctl->utf8, .every = ctl->every};
+}
+
+/* ---- map -------------------------------------------------------------------------------------------------------- */
+
 static enum ctl_status print_map(const struct ctl *ctl, const struct ctl_dump *dump)
 {
-	struct map_options options = {.colour = ctl->colour, .utf8 = ctl->utf8, .every = ctl->every};
+	const struct map_options options = map_options(ctl);
 	FILE *file = ctl->svg ? open_picture(ctl->svg) : stdout;
-	size_t width, height;
 	int error;
 
 	if (!file)
 		return CTL_REFUSED;
-	screen_size(&width, &height);
-	options.width = (unsigned int)width;
 	error = ctl->svg ? map_svg(dump, ctl->every, file) : map_text(dump, &options, file);
 	if (error)
 		ctl_no_memory();
@@ -56,5 +68,78 @@ enum ctl_status run_map(const struct ctl *ctl)
 	if (status == CTL_DONE)
 		status = print_map(ctl, dump);
 	model_free(dump);
+	return status;
+}
+
+/* ---- timeline --------------------------------------------------------------------------------------------------- */
+
+struct recording {
+	const struct ctl *ctl;
+	struct ctl_dump *dump;
+	struct timeline *timeline;
+	uint64_t dump_ns; /* when we had it, by our clock */
+};
+
+/* The dump is made when the stream has begun, so that nothing is lost between them. */
+static enum ctl_status begin_recording(struct recording *recording)
+{
+	const enum ctl_status status = ask_dump(recording->ctl, NULL, &recording->dump);
+
+	recording->dump_ns = clock_now_ns();
+	if (status != CTL_DONE)
+		return status;
+	if (timeline_begin(recording->dump, &recording->timeline))
+		return ctl_no_memory();
+	if (isatty(STDERR_FILENO)) { /* somebody waits, and sees nothing until the end */
+		char length[32];
+
+		human_age(length, sizeof(length), (int64_t)recording->ctl->for_ns);
+		fprintf(stderr, "kthreadctl: watching for %s\n", length);
+	}
+	return CTL_DONE;
+}
+
+static enum ctl_status record(void *arg, const struct ctl_event *event, const char *line)
+{
+	struct recording *recording = arg;
+
+	(void)line;
+	if (!recording->timeline)
+		return begin_recording(recording);
+	return timeline_add(recording->timeline, event) ? ctl_no_memory() : CTL_DONE;
+}
+
+static enum ctl_status print_recording(const struct recording *recording, FILE *file)
+{
+	const struct ctl *ctl = recording->ctl;
+	/* A daemon in a container may have another CLOCK_MONOTONIC. */
+	const int64_t passed_ns = (int64_t)(clock_now_ns() - recording->dump_ns);
+	const int64_t begin_ns = recording->dump->time_ns;
+	const int64_t end_ns = begin_ns > INT64_MAX - passed_ns ? INT64_MAX : begin_ns + passed_ns;
+	const struct map_options options = map_options(ctl);
+	const int error = ctl->svg ? timeline_svg(recording->timeline, end_ns, file)
+	                           : timeline_text(recording->timeline, end_ns, &options, file);
+
+	return error ? ctl_no_memory() : CTL_DONE;
+}
+
+enum ctl_status run_timeline(const struct ctl *ctl)
+{
+	struct recording recording = {.ctl = ctl};
+	struct connection c = CONNECTION_NONE;
+	/* Before the time is spent. */
+	FILE *file = ctl->svg ? open_picture(ctl->svg) : stdout;
+	enum ctl_status status = file ? ask_open(ctl, &c, "watch") : CTL_REFUSED;
+
+	if (status == CTL_DONE)
+		status = stream_follow(ctl, &c, ctl->for_ns, record, &recording);
+	/* Also if the daemon has gone meanwhile: how that came is what one wants to see. */
+	if (recording.timeline && print_recording(&recording, file) != CTL_DONE)
+		status = CTL_REFUSED;
+	if (file && close_picture(ctl->svg, file) != CTL_DONE)
+		status = CTL_REFUSED;
+	timeline_free(recording.timeline);
+	model_free(recording.dump);
+	connection_close(&c);
 	return status;
 }

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <pty.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <utmp.h> /* login_tty() */
@@ -164,6 +165,7 @@ void terminal_start(struct terminal *t, unsigned short rows, unsigned short colu
 	assert_int_equal(tcgetattr(t->slave, &t->before), 0);
 	t->pid = fork();
 	if (t->pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* top goes on for ever */
 		setenv("TERM", term, 1);
 		close(t->master);
 		login_tty(t->slave);

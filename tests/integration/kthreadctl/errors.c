@@ -54,7 +54,7 @@ static int stop(void **state)
 
 /* ---- replies ---------------------------------------------------------------------------------------------------- */
 
-static const char *const readers[] = {"list", "list --names", "show tid=11", "prometheus", "dump", "top -c 1"};
+static const char *const readers[] = {"list", "list --names", "show tid=11", "prometheus", "dump", "top -c 1", "map"};
 #define READERS (sizeof(readers) / sizeof(*readers))
 
 static void readers__a_whole_dump(void **state)
@@ -70,6 +70,9 @@ static void readers__a_whole_dump(void **state)
 	expect(0, DUMP, NULL, "-s %s dump", fake.path);
 	expect(0, "3 threads, 0 broken\n", NULL, "-s %s top -c 1", fake.path);
 	expect(0, "\n\nfake (pid 7)", NULL, "-s %s top -c 2 -d 1ms", fake.path);
+	expect(0, "kthread", NULL, "-s %s map --color=never", fake.path);
+	expect(0, "</svg>\n", NULL, "-s %s map --every --svg -", fake.path);
+	expect(1, NULL, "/nowhere/x.svg: cannot be written: No such file", "-s %s map --svg /nowhere/x.svg", fake.path);
 	expect(0, "\"wakes_per_s\":null", NULL, "-s %s top -c 1 -j", fake.path);
 	assert_string_equal(last_request, "dump json");
 }
@@ -399,8 +402,9 @@ static void usage__names_that_cannot_be_sent(void **state)
 
 static void help__of_all_and_of_each(void **state)
 {
-	static const char *const commands[] = {"list",   "show", "top",          "watch",  "dump", "prometheus", "park",
-	                                       "unpark", "cpu",  "housekeeping", "freeze", "thaw", "rescan"};
+	static const char *const commands[] = {"list",  "show",         "top",        "map",  "timeline",
+	                                       "watch", "dump",         "prometheus", "park", "unpark",
+	                                       "cpu",   "housekeeping", "freeze",     "thaw", "rescan"};
 	struct run all = run("--help");
 
 	assert_int_equal(all.status, 0);

@@ -340,6 +340,8 @@ static void events_print__a_line_each(void **state)
 	     "library           warning: too few CPUs"},
 	    {"{\"event\":\"log\",\"time_ns\":1000000000,\"level\":99,\"id\":17,\"message\":\"x\"}",
 	     "library           ?: x"},
+	    {"{\"event\":\"log\",\"time_ns\":1000000000,\"level\":6,\"id\":null,\"message\":\"x\"}",
+	     "library           information: x"},
 	    {"{\"event\":\"lost\",\"time_ns\":1000000000,\"count\":12}",
 	     "watch             too slow: 12 events are missing here"},
 	    {"{\"event\":\"brandnew\",\"time_ns\":1000000000}", "?                 brandnew (of a newer library)"},

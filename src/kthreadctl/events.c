@@ -46,14 +46,15 @@ static void result(struct line *line, const char *who, const char *what, int64_t
 
 static void affine(struct line *line, const struct ctl_event *e)
 {
-	const char *why = threads_why(e->reason);
+	const char *why = threads_why(e->reason), *broken = e->broken ? "broken: " : "";
 
 	if (e->error)
 		say(line, e->name, RED, "the kernel refused %s -> %s with %s (%s)", cpus(e->from), cpus(e->to),
 		    e->error, why);
+	else if (!e->from && strcmp(e->reason, "start") == 0)
+		say(line, e->name, e->broken ? RED : NULL, "%sruns on %s (%s)", broken, cpus(e->to), why);
 	else
-		say(line, e->name, e->broken ? RED : NULL, "%s%s -> %s (%s)", e->broken ? "broken: " : "",
-		    cpus(e->from), cpus(e->to), why);
+		say(line, e->name, e->broken ? RED : NULL, "%s%s -> %s (%s)", broken, cpus(e->from), cpus(e->to), why);
 }
 
 static void step(struct line *line, const struct ctl_event *e)

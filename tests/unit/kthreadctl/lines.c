@@ -326,6 +326,9 @@ static void events_print__a_line_each(void **state)
 	    {"{\"event\":\"thread_affine\",\"time_ns\":1000000000,\"tid\":5,\"name\":\"poll/3\",\"from\":\"3\",\"to\":null,"
 	     "\"reason\":\"magic\",\"errno\":\"EINVAL\",\"broken\":false}",
 	     "poll/3            the kernel refused 3 -> (many) with EINVAL (magic)"},
+	    {"{\"event\":\"thread_affine\",\"time_ns\":1000000000,\"tid\":5,\"name\":\"poll/3\",\"from\":null,\"to\":\"0-2\","
+	     "\"reason\":\"start\",\"errno\":null,\"broken\":false}",
+	     "poll/3            runs on 0-2 (it started)"},
 	    {"{\"event\":\"view\",\"time_ns\":1000000000,\"generation\":4,\"online\":\"0-7\",\"usable\":\"0-3\","
 	     "\"housekeeping\":\"\"}",
 	     "machine           view 4: online 0-7, usable 0-3, housekeeping no CPU"},

@@ -98,7 +98,7 @@ enum ctl_status ask_refused(const struct ctl *ctl, const char *text, size_t leng
 	ok = json_object_get(reply, "ok");
 	refused = ok && !json_is_true(ok);
 	if (refused && ctl->json)
-		printf("%s\n", text);
+		ctl_print(text);
 	if (refused) {
 		const char *error = text_of(reply, "error"), *message = text_of(reply, "message");
 		char *clean = text_dup(*message ? message
@@ -122,11 +122,13 @@ enum ctl_status ask(const struct ctl *ctl, struct connection *c, const char *req
 	error = connection_read_all(c, ctl->wait_ns, ctl->interrupt_fd);
 	if (error)
 		return broken_connection(ctl, error);
+	/* One line end at most, so that lines can be printed as others are. */
+	if (c->length > 0 && c->text[c->length - 1] == '\n')
+		c->text[--c->length] = '\0';
 	if (c->length == 0)
 		return ctl_fail(CTL_LOST, "the daemon closed the connection without an answer: has it ended?");
-	/* One line end at most, so that lines can be printed as others are. */
-	if (c->text[c->length - 1] == '\n')
-		c->text[--c->length] = '\0';
+	if (strlen(c->text) != c->length)
+		return ctl_fail(CTL_LOST, "the reply is no text: is it the right socket?");
 	return ask_refused(ctl, c->text, c->length);
 }
 
@@ -177,7 +179,7 @@ enum ctl_status ask_change(const struct ctl *ctl, const char *format, ...)
 			status = ctl_fail(CTL_LOST, "the daemon's answer cannot be understood, or broke off: "
 			                            "whether it has been done is not known");
 		else if (ctl->json)
-			printf("%s\n", c.text);
+			ctl_print(c.text);
 		json_decref(reply);
 	}
 	connection_close(&c);

@@ -67,7 +67,7 @@ enum ctl_status run_dump(const struct ctl *ctl)
 	if (status == CTL_DONE && ctl->text && (c.length < 4 || strcmp(c.text + c.length - 4, "\nend") != 0))
 		status = ctl_fail(CTL_LOST, "the connection broke in the midst of the dump: has the daemon ended?");
 	if (status == CTL_DONE) {
-		printf("%s\n", c.text);
+		ctl_print(c.text);
 		status = ctl_flush();
 	}
 	model_free(dump);

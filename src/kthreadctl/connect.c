@@ -122,23 +122,19 @@ static int make_room(struct connection *c)
 
 int connection_read(struct connection *c)
 {
-	while (!c->ended) {
-		const int error = make_room(c);
-		ssize_t n;
+	const int error = make_room(c);
+	ssize_t n;
 
-		if (error)
-			return error;
-		n = recv(c->fd, c->text + c->length, c->size - c->length - 1, MSG_DONTWAIT);
-		if (n > 0)
-			c->length += (size_t)n;
-		else if (n == 0 || errno == ECONNRESET) /* reset: it closed with our request unread */
-			c->ended = true;
-		else if (errno == EAGAIN)
-			break;
-		else if (errno != EINTR)
-			return -errno;
-		c->text[c->length] = '\0';
-	}
+	if (error)
+		return error;
+	n = recv(c->fd, c->text + c->length, c->size - c->length - 1, MSG_DONTWAIT);
+	if (n > 0)
+		c->length += (size_t)n;
+	else if (n == 0 || errno == ECONNRESET) /* reset: it closed with our request unread */
+		c->ended = true;
+	else if (errno != EAGAIN && errno != EINTR)
+		return -errno;
+	c->text[c->length] = '\0';
 	return 0;
 }
 

@@ -35,7 +35,7 @@ void connection_close(struct connection *c);
 int connection_read_all(struct connection *c, uint64_t wait_ns, int interrupt_fd);
 
 /*
- * Take what has come, without waiting (after poll() on fd). 0 also when the daemon has closed: see ended.
+ * Take some of what has come, without waiting (after poll() on fd). 0 also when the daemon has closed: see ended.
  * -EMSGSIZE as above.
  */
 int connection_read(struct connection *c);

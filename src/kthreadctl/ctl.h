@@ -46,6 +46,8 @@ struct ctl {
 /* "kthreadctl: ...\n" to stderr; returns status. */
 enum ctl_status ctl_fail(enum ctl_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 enum ctl_status ctl_no_memory(void);
+/* What the daemon said, and a newline, to stdout: as it is, or, on a terminal, without what could control that. */
+void ctl_print(const char *text);
 /* Has all of stdout been written? */
 enum ctl_status ctl_flush(void);
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "kthreadctl/ask.h"
 #include "kthreadctl/prometheus.h"
@@ -17,13 +18,15 @@ static enum ctl_status print_json(const struct connection *c, size_t first, size
 {
 	json_t *root = json_loadb(c->text, c->length, 0, NULL);
 	const json_t *threads = json_object_get(root, "threads");
+	/* What a terminal would obey is no ASCII, or escaped in any case. */
+	const size_t flags = JSON_COMPACT | (isatty(STDOUT_FILENO) ? JSON_ENSURE_ASCII : 0);
 	bool done = root;
 
 	if (array)
 		fputs("[", stdout);
 	for (size_t i = first; done && i < first + count; i++) {
 		fputs(i > first ? ",\n" : array ? "\n" : "", stdout);
-		done = json_dumpf(json_array_get(threads, i), stdout, JSON_COMPACT) == 0;
+		done = json_dumpf(json_array_get(threads, i), stdout, flags) == 0;
 	}
 	fputs(array ? "\n]\n" : "\n", stdout);
 	json_decref(root);

@@ -21,7 +21,7 @@ static enum ctl_status print_event(void *arg, const struct ctl_event *event, con
 	struct watch *watch = arg;
 
 	if (watch->ctl->json) {
-		puts(line);
+		ctl_print(line);
 		return CTL_DONE;
 	}
 	if (event->type == CTL_EVENT_WATCH)

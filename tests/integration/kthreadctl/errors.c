@@ -30,14 +30,26 @@
 #define REFUSED "{\"ok\":false,\"error\":\"EBUSY\",\"message\":\"sixteen clients are there: try again\"}\n"
 
 static struct fake fake;
-static const char *answer;      /* to every request; NULL: none */
-static char last_request[1024]; /* ordered by the socket, and the end of the program */
+static _Atomic(const char *) answer; /* to every request; NULL: none */
+static char last_request[1024];
+static pthread_mutex_t last_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static char *reply(const char *request, size_t *length)
 {
+	const char *text = answer;
+
+	pthread_mutex_lock(&last_lock);
 	strcpy(last_request, request);
-	*length = answer ? strlen(answer) : 0;
-	return answer ? strdup(answer) : NULL;
+	pthread_mutex_unlock(&last_lock);
+	*length = text ? strlen(text) : 0;
+	return text ? strdup(text) : NULL;
+}
+
+static void expect_request(const char *request)
+{
+	pthread_mutex_lock(&last_lock);
+	assert_string_equal(last_request, request);
+	pthread_mutex_unlock(&last_lock);
 }
 
 static int start(void **state)
@@ -74,7 +86,7 @@ static void readers__a_whole_dump(void **state)
 	expect(0, "</svg>\n", NULL, "-s %s map --every --svg -", fake.path);
 	expect(1, NULL, "/nowhere/x.svg: cannot be written: No such file", "-s %s map --svg /nowhere/x.svg", fake.path);
 	expect(0, "\"wakes_per_s\":null", NULL, "-s %s top -c 1 -j", fake.path);
-	assert_string_equal(last_request, "dump json");
+	expect_request("dump json");
 }
 
 static void show__which_thread(void **state)
@@ -169,7 +181,7 @@ static void changes__what_is_asked(void **state)
 	for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++) {
 		answer = "{\"ok\":true}\n";
 		expect(0, NULL, NULL, "-s %s %s", fake.path, table[i].line);
-		assert_string_equal(last_request, table[i].request);
+		expect_request(table[i].request);
 		expect(0, "{\"ok\":true}\n", NULL, "--json -s %s %s", fake.path, table[i].line);
 		answer = "{\"ok\":tr";
 		expect(3, NULL, "whether it has been done is not known", "-s %s %s", fake.path, table[i].line);
@@ -182,9 +194,27 @@ static void dump__text(void **state)
 {
 	answer = "steady\n...\nend\n";
 	expect(0, "steady\n...\nend\n", NULL, "-s %s dump --text", fake.path);
-	assert_string_equal(last_request, "dump text");
+	expect_request("dump text");
 	answer = "steady\n...\nen";
 	expect(3, NULL, "broke in the midst", "-s %s dump --text", fake.path);
+}
+
+/* On a terminal nothing of a daemon's gets through that would control it; elsewhere all is as it came. */
+static void output__does_not_control_the_terminal(void **state)
+{
+	struct terminal t;
+
+	answer = "one\033]0;title\007\ntwo\302\233 three\nend\n";
+	expect(0, answer, NULL, "-s %s dump --text", fake.path);
+	terminal_start(&t, 24, 80, "xterm", "-s %s dump --text", fake.path);
+	assert_int_equal(terminal_end(&t), 0);
+	assert_string_equal(t.text, "one?]0;title?\r\ntwo? three\r\nend\r\n");
+	free(t.text);
+	answer = "{\"ok\":true,\"x\":\"\302\233\"}\n";
+	terminal_start(&t, 24, 80, "xterm", "-s %s park x --json", fake.path);
+	assert_int_equal(terminal_end(&t), 0);
+	assert_string_equal(t.text, "{\"ok\":true,\"x\":\"?\"}\r\n");
+	free(t.text);
 }
 
 static void watch__until_the_daemon_ends(void **state)
@@ -434,6 +464,7 @@ int main(int argc, char **argv)
 	    cmocka_unit_test_setup_teardown(watch__until_the_daemon_ends, start, stop),
 	    cmocka_unit_test_setup_teardown(all__a_daemon_that_says_nothing, start, stop),
 	    cmocka_unit_test_setup_teardown(output__cannot_be_written, start, stop),
+	    cmocka_unit_test_setup_teardown(output__does_not_control_the_terminal, start, stop),
 	    cmocka_unit_test_setup_teardown(target__by_process, start, stop),
 	    cmocka_unit_test_setup_teardown(target__without_a_socket, start, stop),
 	    cmocka_unit_test(target__nobody_listens),

@@ -30,26 +30,39 @@
 #define REFUSED "{\"ok\":false,\"error\":\"EBUSY\",\"message\":\"sixteen clients are there: try again\"}\n"
 
 static struct fake fake;
-static _Atomic(const char *) answer; /* to every request; NULL: none */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static char *answer; /* to every request; NULL: none */
 static char last_request[1024];
-static pthread_mutex_t last_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void answers(const char *text)
+{
+	pthread_mutex_lock(&lock);
+	free(answer);
+	answer = text ? strdup(text) : NULL;
+	CHECK(answer || !text);
+	pthread_mutex_unlock(&lock);
+}
 
 static char *reply(const char *request, size_t *length)
 {
-	const char *text = answer;
+	char *copy = NULL;
 
-	pthread_mutex_lock(&last_lock);
+	pthread_mutex_lock(&lock);
 	strcpy(last_request, request);
-	pthread_mutex_unlock(&last_lock);
-	*length = text ? strlen(text) : 0;
-	return text ? strdup(text) : NULL;
+	if (answer) {
+		copy = strdup(answer);
+		CHECK(copy);
+		*length = strlen(copy);
+	}
+	pthread_mutex_unlock(&lock);
+	return copy;
 }
 
 static void expect_request(const char *request)
 {
-	pthread_mutex_lock(&last_lock);
+	pthread_mutex_lock(&lock);
 	assert_string_equal(last_request, request);
-	pthread_mutex_unlock(&last_lock);
+	pthread_mutex_unlock(&lock);
 }
 
 static int start(void **state)
@@ -61,6 +74,7 @@ static int start(void **state)
 static int stop(void **state)
 {
 	fake_stop(&fake);
+	answers(NULL);
 	return 0;
 }
 
@@ -71,7 +85,7 @@ static const char *const readers[] = {"list", "list --names", "show tid=11", "pr
 
 static void readers__a_whole_dump(void **state)
 {
-	answer = DUMP;
+	answers(DUMP);
 	expect(0, "waiting  none  0-1        0-1       0  -\n", NULL, "-s %s list", fake.path);
 	expect(0, "a ?[2Jname\ntwin\ntwin\n", NULL, "list --names --socket %s", fake.path);
 	expect(0, "\n  tid            11\n", NULL, "-s %s show tid=11", fake.path);
@@ -91,7 +105,7 @@ static void readers__a_whole_dump(void **state)
 
 static void show__which_thread(void **state)
 {
-	answer = DUMP;
+	answers(DUMP);
 	expect(1, NULL, "no thread is called \"single\"", "-s %s show single", fake.path);
 	expect(1, NULL, "2 threads are called \"twin\": choose one with tid=NUMBER", "-s %s show twin", fake.path);
 	expect(1, NULL, "no thread is called \"tid=99\"", "-s %s show tid=99", fake.path);
@@ -105,11 +119,11 @@ static void readers__a_dump_that_breaks_off_anywhere(void **state)
 
 	for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
 		snprintf(part, sizeof(part), "%.*s", (int)parts[i], DUMP);
-		answer = part;
+		answers(part);
 		for (size_t r = 0; r < READERS; r++)
 			expect(3, NULL, "kthreadctl: the", "-s %s %s", fake.path, readers[r]);
 	}
-	answer = "";
+	answers("");
 	for (size_t r = 0; r < READERS; r++)
 		expect(3, NULL, "closed the connection without an answer", "-s %s %s", fake.path, readers[r]);
 }
@@ -129,20 +143,20 @@ static void readers__rubbish(void **state)
 	};
 
 	for (size_t i = 0; i < sizeof(rubbish) / sizeof(*rubbish); i++) {
-		answer = rubbish[i];
+		answers(rubbish[i]);
 		for (size_t r = 0; r < READERS; r++)
 			expect(3, NULL, "kthreadctl: ", "-s %s %s", fake.path, readers[r]);
 		expect(3, NULL, "kthreadctl: ", "-s %s dump --text", fake.path);
 		expect(3, NULL, "kthreadctl: ", "-s %s park x", fake.path);
 		expect(3, NULL, "kthreadctl: ", "-s %s watch", fake.path);
 	}
-	answer = "{\"format\":\"kthread-dump\",\"version\":2}";
+	answers("{\"format\":\"kthread-dump\",\"version\":2}");
 	expect(3, NULL, "use a newer one", "-s %s list", fake.path);
 }
 
 static void all__refused(void **state)
 {
-	answer = REFUSED;
+	answers(REFUSED);
 	for (size_t r = 0; r < READERS; r++)
 		expect(1, NULL, "kthreadctl: sixteen clients are there: try again\n", "-s %s %s", fake.path,
 		       readers[r]);
@@ -150,11 +164,11 @@ static void all__refused(void **state)
 	expect(1, NULL, "kthreadctl: sixteen clients are there: try again\n", "-s %s watch", fake.path);
 	expect(1, NULL, "kthreadctl: sixteen clients are there: try again\n", "-s %s park x", fake.path);
 	expect(1, REFUSED, "sixteen clients", "-s %s park x --json", fake.path);
-	answer = "{\"ok\":false,\"error\":\"EPERM\",\"message\":\"\\u001b[2J\"}\n";
+	answers("{\"ok\":false,\"error\":\"EPERM\",\"message\":\"\\u001b[2J\"}\n");
 	expect(1, NULL, "kthreadctl: ?[2J\n", "-s %s park x", fake.path);
-	answer = "{\"ok\":false,\"error\":\"EPERM\"}\n";
+	answers("{\"ok\":false,\"error\":\"EPERM\"}\n");
 	expect(1, NULL, "kthreadctl: EPERM\n", "-s %s park x", fake.path);
-	answer = "{\"ok\":false}\n";
+	answers("{\"ok\":false}\n");
 	expect(1, NULL, "does not say why", "-s %s park x", fake.path);
 }
 
@@ -179,38 +193,39 @@ static void changes__what_is_asked(void **state)
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++) {
-		answer = "{\"ok\":true}\n";
+		answers("{\"ok\":true}\n");
 		expect(0, NULL, NULL, "-s %s %s", fake.path, table[i].line);
 		expect_request(table[i].request);
 		expect(0, "{\"ok\":true}\n", NULL, "--json -s %s %s", fake.path, table[i].line);
-		answer = "{\"ok\":tr";
+		answers("{\"ok\":tr");
 		expect(3, NULL, "whether it has been done is not known", "-s %s %s", fake.path, table[i].line);
-		answer = "";
+		answers("");
 		expect(3, NULL, "without an answer", "-s %s %s", fake.path, table[i].line);
 	}
 }
 
 static void dump__text(void **state)
 {
-	answer = "steady\n...\nend\n";
+	answers("steady\n...\nend\n");
 	expect(0, "steady\n...\nend\n", NULL, "-s %s dump --text", fake.path);
 	expect_request("dump text");
-	answer = "steady\n...\nen";
+	answers("steady\n...\nen");
 	expect(3, NULL, "broke in the midst", "-s %s dump --text", fake.path);
 }
 
 /* On a terminal nothing of a daemon's gets through that would control it; elsewhere all is as it came. */
 static void output__does_not_control_the_terminal(void **state)
 {
+	static const char text[] = "one\033]0;title\007\ntwo\302\233 three\nend\n";
 	struct terminal t;
 
-	answer = "one\033]0;title\007\ntwo\302\233 three\nend\n";
-	expect(0, answer, NULL, "-s %s dump --text", fake.path);
+	answers(text);
+	expect(0, text, NULL, "-s %s dump --text", fake.path);
 	terminal_start(&t, 24, 80, "xterm", "-s %s dump --text", fake.path);
 	assert_int_equal(terminal_end(&t), 0);
 	assert_string_equal(t.text, "one?]0;title?\r\ntwo? three\r\nend\r\n");
 	free(t.text);
-	answer = "{\"ok\":true,\"x\":\"\302\233\"}\n";
+	answers("{\"ok\":true,\"x\":\"\302\233\"}\n");
 	terminal_start(&t, 24, 80, "xterm", "-s %s park x --json", fake.path);
 	assert_int_equal(terminal_end(&t), 0);
 	assert_string_equal(t.text, "{\"ok\":true,\"x\":\"?\"}\r\n");
@@ -219,19 +234,19 @@ static void output__does_not_control_the_terminal(void **state)
 
 static void watch__until_the_daemon_ends(void **state)
 {
-	answer =
-	    WATCH "{\"event\":\"thread_park\",\"time_ns\":2000000000,\"tid\":5,\"name\":\"poll/3\"}\n{\"event\":\"thr";
+	answers(WATCH
+	        "{\"event\":\"thread_park\",\"time_ns\":2000000000,\"tid\":5,\"name\":\"poll/3\"}\n{\"event\":\"thr");
 	expect(3, "poll/3            parked\n", "kthreadctl: the daemon has ended\n", "-s %s watch", fake.path);
 	expect(3, "\"name\":\"poll/3\"}\n", "the daemon has ended", "-s %s watch --json", fake.path);
-	answer = WATCH "{\"event\":7}\n";
+	answers(WATCH "{\"event\":7}\n");
 	expect(3, "watching (pid 7, libkthread 0.1.0)\n", "cannot be understood", "-s %s watch", fake.path);
-	answer = "{\"event\":\"freeze\",\"time_ns\":2000000000}\n";
+	answers("{\"event\":\"freeze\",\"time_ns\":2000000000}\n");
 	expect(3, NULL, "does not begin as a stream", "-s %s watch", fake.path);
 }
 
 static void all__a_daemon_that_says_nothing(void **state)
 {
-	answer = NULL;
+	answers(NULL);
 	for (size_t r = 0; r < READERS; r++)
 		expect(3, NULL, "no answer within 100ms", "-w 100ms -s %s %s", fake.path, readers[r]);
 	expect(3, NULL, "what was asked for may still happen", "-w 100ms -s %s park x", fake.path);
@@ -245,7 +260,7 @@ static void output__cannot_be_written(void **state)
 	int status;
 	pid_t pid;
 
-	answer = DUMP;
+	answers(DUMP);
 	if (full < 0)
 		skip();
 	fflush(NULL);
@@ -269,7 +284,7 @@ static void target__by_process(void **state)
 {
 	char name[16];
 
-	answer = DUMP;
+	answers(DUMP);
 	snprintf(name, sizeof(name), "ctl%d", (int)getpid());
 	assert_int_equal(prctl(PR_SET_NAME, name), 0);
 	expect(0, "twin", NULL, "--pid %d list", (int)getpid());
@@ -336,7 +351,7 @@ static void target__somebody_elses(void **state)
 	ssize_t n;
 	pid_t pid;
 
-	answer = DUMP;
+	answers(DUMP);
 	assert_int_equal(chmod(fake.path, geteuid() == 0 ? 0600 : 0), 0);
 	assert_int_equal(pipe(err), 0);
 	pid = fork();
@@ -368,7 +383,7 @@ static void target__a_long_path(void **state)
 	char path[600];
 	int used = snprintf(path, sizeof(path), "%s", ctl_dir);
 
-	answer = DUMP;
+	answers(DUMP);
 	for (int i = 0; i < 100; i++)
 		used += snprintf(path + used, sizeof(path) - (size_t)used, "/.");
 	snprintf(path + used, sizeof(path) - (size_t)used, "%s", strrchr(fake.path, '/'));
@@ -423,7 +438,7 @@ static void usage__names_that_cannot_be_sent(void **state)
 
 	memset(name, 'n', sizeof(name) - 1);
 	name[sizeof(name) - 1] = '\0';
-	answer = "{\"ok\":true}\n";
+	answers("{\"ok\":true}\n");
 	expect(2, NULL, "use tid=NUMBER", "-s %s park %s", fake.path, name);
 	expect(2, NULL, "use tid=NUMBER", "-s %s park one\\ntwo", fake.path);
 	name[1022 - strlen("park ")] = '\0';

@@ -38,9 +38,9 @@ struct marker {
 };
 
 struct lane {
-	struct lane *next;
-	char *name; /* of a thread */
-	int64_t tid;
+	struct lane *next, *next_unnumbered;
+	char *name;                                           /* of a thread */
+	int64_t tid;                                          /* 0: not yet known */
 	bool came;                                            /* after the begin */
 	bool created, parked, frozen, stopping, broken, gone; /* what it is now */
 	const char *cpus;
@@ -58,7 +58,8 @@ struct timeline {
 	cpu_set_t *online, *usable;
 	struct lane *threads, **last_thread; /* in the order of their coming */
 	size_t n_threads;
-	void *by_tid; /* tsearch(3): those that are there */
+	struct lane *unnumbered; /* those whose creator has not yet waited for the number: found by name */
+	void *by_tid;            /* tsearch(3): those that are there */
 	struct lane_text *texts;
 };
 

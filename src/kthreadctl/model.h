@@ -171,7 +171,7 @@ struct ctl_event {
 	bool usable;                                     /* cpu */
 	const char *cause;                               /* cpu */
 	const char *call;                                /* step: "startup" or "teardown" */
-	int64_t level, id;                               /* log */
+	int64_t level, id;                               /* log; id -1: it has none */
 	const char *message;                             /* log */
 	int64_t count;                                   /* lost */
 	const char *library, *process, *time;            /* watch */

@@ -105,7 +105,7 @@ static int by_tid(const void *a, const void *b)
 	return x->tid < y->tid ? -1 : x->tid > y->tid;
 }
 
-static struct lane *find_lane(const struct timeline *t, int64_t tid)
+static struct lane *find_number(const struct timeline *t, int64_t tid)
 {
 	const struct lane key = {.tid = tid};
 	void *found = tfind(&key, (void *const *)&t->by_tid, by_tid);
@@ -113,27 +113,97 @@ static struct lane *find_lane(const struct timeline *t, int64_t tid)
 	return found ? *(struct lane **)found : NULL;
 }
 
-/* One that has just come, or was there before it is heard of. */
-static struct lane *add_lane(struct timeline *t, int64_t tid, const char *name)
+/* The place in the list of one of that name; of NULL if there is none. */
+static struct lane **find_unnumbered(struct timeline *t, const char *name)
 {
-	struct lane *lane = calloc(1, sizeof(*lane)), *old = find_lane(t, tid);
+	struct lane **at = &t->unnumbered;
 
-	if (!lane)
-		return NULL;
+	while (*at && strcmp((*at)->name, name) != 0)
+		at = &(*at)->next_unnumbered;
+	return at;
+}
+
+static int set_number(struct timeline *t, struct lane *lane, int64_t tid)
+{
+	struct lane *old = find_number(t, tid);
+
 	if (old) /* its number is another's now */
 		tdelete(old, &t->by_tid, by_tid);
 	lane->tid = tid;
+	return tsearch(lane, &t->by_tid, by_tid) ? 0 : -ENOMEM;
+}
+
+/* One that has just come, or was there before it is heard of. */
+static struct lane *add_lane(struct timeline *t, int64_t tid, const char *name)
+{
+	struct lane *lane = calloc(1, sizeof(*lane));
+
+	if (!lane)
+		return NULL;
 	lane->cpus = "";
 	lane->name = strdup(name);
-	if (!lane->name || !tsearch(lane, &t->by_tid, by_tid)) {
+	if (!lane->name || (tid != 0 && set_number(t, lane, tid))) {
 		free(lane->name);
 		free(lane);
 		return NULL;
+	}
+	if (tid == 0) {
+		lane->next_unnumbered = t->unnumbered;
+		t->unnumbered = lane;
 	}
 	*t->last_thread = lane;
 	t->last_thread = &lane->next;
 	t->n_threads++;
 	return lane;
+}
+
+/* The youngest of that name that is there, by whoever does not know its number. */
+static struct lane *find_name(const struct timeline *t, const char *name)
+{
+	struct lane *found = NULL;
+
+	for (struct lane *lane = t->threads; lane; lane = lane->next) {
+		if (!lane->gone && strcmp(lane->name, name) == 0)
+			found = lane;
+	}
+	return found;
+}
+
+/*
+ * The lane of this thread; NULL and 0: nothing has been heard of it. What happens to a thread that has just come may be
+ * told before that.
+ */
+static int find_lane(struct timeline *t, const struct ctl_event *e, struct lane **ret)
+{
+	const bool comes = e->type == CTL_EVENT_CREATE || e->type == CTL_EVENT_ADOPT;
+	struct lane **unnumbered;
+
+	*ret = e->tid != 0 ? find_number(t, e->tid) : NULL;
+	if (*ret && comes && strcmp((*ret)->name, e->name) != 0) /* the end of another of that number has been lost */
+		*ret = NULL;
+	if (*ret)
+		return 0;
+	unnumbered = find_unnumbered(t, e->name);
+	*ret = *unnumbered;
+	if (*ret && e->tid != 0) {
+		*unnumbered = (*ret)->next_unnumbered;
+		return set_number(t, *ret, e->tid);
+	}
+	if (!*ret && e->tid == 0 && !comes)
+		*ret = find_name(t, e->name);
+	return 0;
+}
+
+static void forget_lane(struct timeline *t, struct lane *lane)
+{
+	if (lane->tid != 0)
+		tdelete(lane, &t->by_tid, by_tid);
+	for (struct lane **at = &t->unnumbered; *at; at = &(*at)->next_unnumbered) {
+		if (*at == lane) {
+			*at = lane->next_unnumbered;
+			break;
+		}
+	}
 }
 
 /* ---- the begin ---- */
@@ -273,20 +343,19 @@ static int affine(struct timeline *t, struct lane *lane, const struct ctl_event 
 
 static int thread_event(struct timeline *t, const struct ctl_event *e)
 {
-	const bool comes = e->type == CTL_EVENT_CREATE || e->type == CTL_EVENT_ADOPT;
-	struct lane *lane = comes ? NULL : find_lane(t, e->tid);
-	int error = 0;
+	struct lane *lane;
+	int error = find_lane(t, e, &lane);
 
+	if (error)
+		return error;
 	if (!lane) {
 		lane = add_lane(t, e->tid, e->name);
 		if (!lane)
 			return -ENOMEM;
 		lane->came = true;
+		lane->created = e->type == CTL_EVENT_CREATE;
 	}
 	switch (e->type) {
-	case CTL_EVENT_CREATE:
-		lane->created = true;
-		break;
 	case CTL_EVENT_START:
 		lane->created = false;
 		break;
@@ -308,7 +377,7 @@ static int thread_event(struct timeline *t, const struct ctl_event *e)
 	case CTL_EVENT_EXIT:
 	case CTL_EVENT_UNADOPT:
 		lane->gone = true;
-		tdelete(lane, &t->by_tid, by_tid);
+		forget_lane(t, lane);
 		break;
 	case CTL_EVENT_AFFINE:
 		error = affine(t, lane, e);

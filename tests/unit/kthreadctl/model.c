@@ -380,6 +380,10 @@ static void events(void **state)
 	assert_string_equal(e->message, "hm");
 	model_event_free(e);
 
+	e = event("{\"event\":\"log\",\"time_ns\":6,\"level\":4,\"message\":\"hm\"}");
+	assert_int_equal(e->id, -1);
+	model_event_free(e);
+
 	e = event("{\"event\":\"lost\",\"time_ns\":6,\"count\":12}");
 	assert_int_equal(e->count, 12);
 	model_event_free(e);

@@ -181,6 +181,49 @@ static void strange_orders(void **state)
 	model_free(d);
 }
 
+/* The creator did not wait until the thread has a number: 0 stands for it, and the name tells who it is. */
+static void numbers_that_come_late(void **state)
+{
+	struct ctl_dump *d = dump_load("cpus-2.json");
+	const long long now = d->time_ns;
+	struct timeline *t = begin(d);
+	const size_t before = t->n_threads;
+
+	for (int i = 0; i < 3; i++)
+		happens(t, "{\"event\":\"thread_create\",\"time_ns\":%lld,\"tid\":0,\"name\":\"x/%d\"}", now + SECOND,
+		        i);
+	happens(t,
+	        "{\"event\":\"thread_affine\",\"time_ns\":%lld,\"tid\":0,\"name\":\"x/1\",\"from\":\"\",\"to\":\"1\","
+	        "\"reason\":\"start\",\"errno\":null,\"broken\":false}",
+	        now + 2 * SECOND);
+	happens(t, "{\"event\":\"thread_start\",\"time_ns\":%lld,\"tid\":501,\"name\":\"x/1\"}", now + 3 * SECOND);
+	happens(t, "{\"event\":\"thread_start\",\"time_ns\":%lld,\"tid\":500,\"name\":\"x/0\"}", now + 3 * SECOND);
+	happens(t, "{\"event\":\"thread_exit\",\"time_ns\":%lld,\"tid\":0,\"name\":\"x/2\",\"result\":-4}",
+	        now + 4 * SECOND);
+	happens(t, "{\"event\":\"thread_exit\",\"time_ns\":%lld,\"tid\":501,\"name\":\"x/1\",\"result\":0}",
+	        now + 5 * SECOND);
+	happens(t, "{\"event\":\"thread_create\",\"time_ns\":%lld,\"tid\":0,\"name\":\"x/2\"}", now + 6 * SECOND);
+	/* of one whose number is known, told by somebody who does not know it */
+	happens(t, "{\"event\":\"thread_stop\",\"time_ns\":%lld,\"tid\":0,\"name\":\"x/0\"}", now + 7 * SECOND);
+	/* its first place is told before that it has come */
+	happens(t,
+	        "{\"event\":\"thread_affine\",\"time_ns\":%lld,\"tid\":502,\"name\":\"y\",\"from\":\"\",\"to\":\"0\","
+	        "\"reason\":\"start\",\"errno\":null,\"broken\":false}",
+	        now + 8 * SECOND);
+	happens(t, "{\"event\":\"thread_create\",\"time_ns\":%lld,\"tid\":502,\"name\":\"y\"}", now + 9 * SECOND);
+	assert_int_equal(t->n_threads, before + 5);
+	segment_is(t, lane_of(t, "x/0", 500), 2, 7000, LANE_STOPPING, "");
+	segment_is(t, lane_of(t, "y", 502), 0, 8000, LANE_ACTIVE, "0");
+	segment_is(t, lane_of(t, "x/1", 501), 0, 1000, LANE_CREATED, "");
+	segment_is(t, lane_of(t, "x/1", 501), 1, 2000, LANE_CREATED, "1");
+	segment_is(t, lane_of(t, "x/1", 501), 2, 3000, LANE_ACTIVE, "1");
+	segment_is(t, lane_of(t, "x/1", 501), 3, 5000, LANE_GONE, "");
+	segment_is(t, lane_of(t, "x/0", 500), 1, 3000, LANE_ACTIVE, "");
+	segment_is(t, lane_of(t, "x/2", 0), 1, 4000, LANE_GONE, "");
+	timeline_free(t);
+	model_free(d);
+}
+
 /* Caller frees. */
 static char *svg_of(const struct timeline *t, int64_t end)
 {
@@ -328,9 +371,15 @@ static void ticks(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(threads),   cmocka_unit_test(cpus),     cmocka_unit_test(strange_orders),
-	    cmocka_unit_test(svg),       cmocka_unit_test(terminal), cmocka_unit_test(huge_is_bounded),
-	    cmocka_unit_test(many_cpus), cmocka_unit_test(ticks),
+	    cmocka_unit_test(threads),
+	    cmocka_unit_test(cpus),
+	    cmocka_unit_test(strange_orders),
+	    cmocka_unit_test(numbers_that_come_late),
+	    cmocka_unit_test(svg),
+	    cmocka_unit_test(terminal),
+	    cmocka_unit_test(huge_is_bounded),
+	    cmocka_unit_test(many_cpus),
+	    cmocka_unit_test(ticks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

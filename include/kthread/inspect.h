@@ -122,8 +122,9 @@ KTHREAD_API int kthread_dump(FILE *out, enum kthread_format format);
 KTHREAD_API int kthread_control_listen(const char *path);
 
 /*
- * Close the control socket: every client is cut off, the file is removed if it is still ours. What clients have asked for and what has not
- * begun is forgotten, a park that is not granted yet is taken back, all else is carried out; nothing of it is waited for.
+ * Close the control socket: every client is cut off, the file is removed if it is still ours. What clients have asked for
+ * and what has not begun is forgotten, a park that is not granted yet is taken back, all else is carried out; nothing of
+ * it is waited for.
  * kthread_fini() does this, and waits for what is under way: a CPU that goes, a freeze.
  * 0 (also if it did not listen); -ECHILD in a forked child. Any thread, as above.
  */

@@ -160,9 +160,12 @@ int connection_read_all(struct connection *c, uint64_t wait_ns, int interrupt_fd
 
 char *connection_line(struct connection *c, size_t *ret_length)
 {
-	char *line = c->text + c->taken;
-	char *end = c->text ? memchr(line, '\n', c->length - c->taken) : NULL;
+	char *line, *end;
 
+	if (!c->text)
+		return NULL;
+	line = c->text + c->taken;
+	end = memchr(line, '\n', c->length - c->taken);
 	if (!end) {
 		/* What was taken makes room for the rest of the line. */
 		if (c->taken)

@@ -100,6 +100,7 @@ static bool parse_line(char *line, struct listener *ret)
 	int at = 0;
 
 	line[strcspn(line, "\n")] = '\0';
+	/* NOLINTNEXTLINE(cert-err34-c): the kernel's own numbers, of the width that it says */
 	if (sscanf(line, "%*[0-9a-fA-F]: %*x %*x %x %x %*x %llu %n", &flags, &type, &ret->inode, &at) != 3 || at == 0)
 		return false;
 	ret->path = line + at;
@@ -179,8 +180,10 @@ static bool is_ours(const struct find_places *places, pid_t pid)
 
 	if (!file)
 		return ours;
-	while (!ours && fgets(line, sizeof(line), file))
+	while (!ours && fgets(line, sizeof(line), file)) {
+		/* NOLINTNEXTLINE(cert-err34-c) */
 		ours = sscanf(line, "Uid: %*u %u", &euid) == 1 && euid == places->euid;
+	}
 	fclose(file);
 	return ours;
 }
@@ -241,6 +244,7 @@ static int look_at(struct search *search, pid_t pid, bool proper)
 		if (length <= 0)
 			continue;
 		target[length] = '\0';
+		/* NOLINTNEXTLINE(cert-err34-c) */
 		if (sscanf(target, "socket:[%llu]", &inode) == 1)
 			listener = with_inode(&search->listeners, inode);
 		if (listener && (listener->proper || !proper))

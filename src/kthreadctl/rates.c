@@ -44,12 +44,12 @@ static int compare_rates(const void *a, const void *b)
 
 static const struct ctl_thread **by_tid(const struct ctl_dump *dump)
 {
-	const struct ctl_thread **list = calloc(dump->n_threads + 1, sizeof(*list));
+	const struct ctl_thread **list = calloc(dump->n_threads + 1, sizeof(const struct ctl_thread *));
 
 	for (size_t i = 0; list && i < dump->n_threads; i++)
 		list[i] = &dump->threads[i];
 	if (list)
-		qsort(list, dump->n_threads, sizeof(*list), compare_tids);
+		qsort(list, dump->n_threads, sizeof(const struct ctl_thread *), compare_tids);
 	return list;
 }
 
@@ -66,8 +66,9 @@ struct rate *rates(const struct ctl_dump *before, const struct ctl_dump *now)
 	}
 	for (size_t i = 0; list && i < now->n_threads; i++) {
 		const struct ctl_thread *thread = &now->threads[i];
-		const struct ctl_thread **found =
-		    comparable ? bsearch(&thread, old, before->n_threads, sizeof(*old), compare_tids) : NULL;
+		const struct ctl_thread **found = comparable ? bsearch(&thread, old, before->n_threads,
+		                                                       sizeof(const struct ctl_thread *), compare_tids)
+		                                             : NULL;
 
 		list[i] = (struct rate){.thread = thread, .wakes = -1, .works = -1, .chunks = -1};
 		if (found && strcmp((*found)->name, thread->name) == 0) {

@@ -31,12 +31,12 @@ static int compare(const void *a, const void *b)
 
 const struct ctl_thread **threads_sorted(const struct ctl_dump *dump)
 {
-	const struct ctl_thread **list = calloc(dump->n_threads + 1, sizeof(*list));
+	const struct ctl_thread **list = calloc(dump->n_threads + 1, sizeof(const struct ctl_thread *));
 
 	for (size_t i = 0; list && i < dump->n_threads; i++)
 		list[i] = &dump->threads[i];
 	if (list)
-		qsort(list, dump->n_threads, sizeof(*list), compare);
+		qsort(list, dump->n_threads, sizeof(const struct ctl_thread *), compare);
 	return list;
 }
 

@@ -47,7 +47,7 @@ static bool has_order(void)
 {
 	char byte;
 
-	return recv(orders[1], &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+	return recv(orders[1], &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0; /* or there will be none any more */
 }
 
 static void be(enum mode mode)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,6 +130,16 @@ void kt_trace_unlock(void)
 	kt_futex_unlock(&lock);
 }
 
+/* What it writes to is a cancellation point, and who is cancelled there would keep the lock. */
+static void rouse_reader(void)
+{
+	int cancel_state;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+	rouse(rouse_arg);
+	pthread_setcancelstate(cancel_state, NULL);
+}
+
 /* The time is taken under the lock, so it grows from line to line. */
 void kt_trace_locked(const char *name, const struct kt_trace_event *event)
 {
@@ -142,7 +153,7 @@ void kt_trace_locked(const char *name, const struct kt_trace_event *event)
 	put("}\n", 2);
 	if (waits) {
 		waits = false;
-		rouse(rouse_arg);
+		rouse_reader();
 	}
 }
 

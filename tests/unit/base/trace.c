@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -558,6 +559,38 @@ static void kt_trace__watchers_come_and_go(void **state)
 	assert_false(kt_trace_is_on());
 }
 
+static void roused_by_an_eventfd(void *arg)
+{
+	eventfd_write(*(int *)arg, 1);
+}
+
+static void *tells_while_cancelled(void *arg)
+{
+	pthread_cancel(pthread_self());
+	tell_number("cancelled", 1);
+	atomic_store((atomic_bool *)arg, true);
+	pthread_testcancel();
+	return NULL;
+}
+
+/* What rouses is a cancellation point; the lock is not lost there. */
+static void kt_trace__cancelled(void **state)
+{
+	int bell = eventfd(0, EFD_CLOEXEC);
+	atomic_bool returned = false;
+	pthread_t thread;
+	void *result;
+
+	assert_true(bell >= 0);
+	assert_int_equal(kt_trace_attach(roused_by_an_eventfd, &bell), 0);
+	assert_int_equal(pthread_create(&thread, NULL, tells_while_cancelled, &returned), 0);
+	pthread_join(thread, &result);
+	assert_ptr_equal(result, PTHREAD_CANCELED);
+	assert_true(atomic_load(&returned));
+	kt_trace_detach();
+	close(bell);
+}
+
 /* A child that comes while another thread tells: nothing hangs, nobody watches, and it may watch anew. */
 static void kt_trace__fork(void **state)
 {
@@ -617,6 +650,7 @@ int main(void)
 	    cmocka_unit_test(kt_trace_attach__no_memory),
 	    WATCHED(kt_trace__many_tell_and_several_read),
 	    cmocka_unit_test(kt_trace__watchers_come_and_go),
+	    cmocka_unit_test(kt_trace__cancelled),
 	    WATCHED(kt_trace__fork),
 	};
 

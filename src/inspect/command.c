@@ -50,12 +50,12 @@ static void job_free(struct kt_job *job)
 
 static bool is_meant(const struct kthread *k, const struct kt_request *request)
 {
-	const unsigned int tid = atomic_load_explicit(&k->tid, memory_order_acquire); /* pairs with tell_tid() */
+	const pid_t tid = kt_thread_known_tid(k);
 
 	/* The library's own are not there; nor is one that is being made, which nobody may stop yet. */
-	if (k->kind == KT_INTERNAL || tid == 0 || tid > INT_MAX)
+	if (k->kind == KT_INTERNAL || tid == 0)
 		return false;
-	return request->rest ? strcmp(k->name, request->rest) == 0 : tid == request->number;
+	return request->rest ? strcmp(k->name, request->rest) == 0 : (unsigned int)tid == request->number;
 }
 
 /* With a reference. NULL and -errno. */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/futex.h"
+#include "base/log.h"
 #include "hotplug/transition.h"
 #include "inspect/record.h"
 #include "inspect/state.h"
@@ -157,10 +158,10 @@ static void dump_one_thread(struct kt_dump *dump, const struct kthread *k)
 	    .from = dump->set[FROM],
 	    .to = dump->set[TO],
 	};
-	struct kt_thread_record record = {.name = k->name, .kind = kind_name(k->kind), .tid = kt_thread_tid(k)};
+	struct kt_thread_record record = {.name = k->name, .kind = kind_name(k->kind), .tid = kt_thread_known_tid(k)};
 
-	/* one that could not be made, or has all but gone */
-	if (record.tid <= 0 || !kt_place_report(k, &record.place, &masks))
+	/* one that is being made, or could not be made; or has all but gone */
+	if (record.tid == 0 || !kt_place_report(k, &record.place, &masks))
 		return;
 	split_name(&record);
 	record.state = kt_state_of(k);
@@ -259,18 +260,25 @@ static void write_piece(struct kt_dump *dump, FILE *out)
 		dump->error = errno ? -errno : -EIO;
 }
 
-bool kt_dump_next(struct kt_dump *dump, FILE *out)
+static void make_piece(struct kt_dump *dump)
 {
-	/* The stream may be the application's own, and have forked. */
-	if (!dump->error && dump->epoch != atomic_load_explicit(&kt_epoch, memory_order_relaxed))
-		dump->error = -ECHILD;
-	dump->json.text.length = 0;
 	while (!dump->error && dump->stage <= LAST && dump->json.text.length == 0) {
 		if (dump->stage == HEAD)
 			dump_head(dump);
 		else
 			dump_section(dump);
 	}
+}
+
+bool kt_dump_next(struct kt_dump *dump, FILE *out)
+{
+	/* The stream may be the application's own, and have forked. */
+	if (!dump->error && dump->epoch != atomic_load_explicit(&kt_epoch, memory_order_relaxed))
+		dump->error = -ECHILD;
+	dump->json.text.length = 0;
+	kt_log_hold(); /* who is cancelled is so in the stream, with no file open */
+	make_piece(dump);
+	kt_log_release();
 	if (dump->json.text.length > 0 || dump->json.text.failed)
 		write_piece(dump, out);
 	return !dump->error && dump->stage <= LAST;
@@ -296,6 +304,15 @@ static void end_cancelled(void *arg)
 	kt_dump_end(arg);
 }
 
+/* A dump goes past those that are being made, but the caller's own shall be there. */
+static void await_births(void)
+{
+	struct kthread *k = NULL;
+
+	while ((k = kt_registry_next(k)))
+		kt_thread_tid(k);
+}
+
 int kthread_dump(FILE *out, enum kthread_format format)
 {
 	struct kt_dump *dump;
@@ -306,6 +323,7 @@ int kthread_dump(FILE *out, enum kthread_format format)
 	error = kt_library_up();
 	if (error)
 		return error;
+	await_births();
 	dump = kt_dump_begin(format);
 	if (!dump)
 		return -errno;

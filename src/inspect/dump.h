@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A dump in pieces: a head, then a node, a thread, a step at a time. Between two pieces no lock is held, and a thread at
- * most. The library stays up until the end.
+ * most. Nobody is waited for, so a thread that is being made is left out. The library stays up until the end.
  */
 #ifndef KT_INSPECT_DUMP_H
 #define KT_INSPECT_DUMP_H

@@ -262,6 +262,13 @@ pid_t kt_thread_tid(const struct kthread *k)
 	return now == TID_NEVER ? -ESRCH : (pid_t)now;
 }
 
+pid_t kt_thread_known_tid(const struct kthread *k)
+{
+	const unsigned int now = atomic_load_explicit(&k->tid, memory_order_acquire); /* pairs with tell_tid() */
+
+	return now == KT_TID_AWAITED || now == TID_NEVER ? 0 : (pid_t)now;
+}
+
 static int await_birth(struct kthread *k, struct kt_birth *birth)
 {
 	int error;

@@ -136,6 +136,8 @@ void kt_thread_place_self(struct kthread *k);
 bool kt_thread_placeable(const struct kthread *k);
 /* Waits until it is known; k->pthread is, too, then. -ESRCH if the thread never came to life. */
 pid_t kt_thread_tid(const struct kthread *k);
+/* The same for who may not wait: 0 if it is not known yet, or never came to life. */
+pid_t kt_thread_known_tid(const struct kthread *k);
 
 /* The freezer's requests to a freezable thread (freezer.c). They do not wait. */
 void kt_thread_ask_to_freeze(struct kthread *k);

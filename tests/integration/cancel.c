@@ -137,12 +137,36 @@ static void kthread_rescan__cancelled(void **state)
 	assert_int_equal(kthread_stop(k), -EINTR);
 }
 
+/* Into memory: no call of the stream's is a point where it could end. */
+static void dumps(void *data)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	(void)data;
+	CHECK(out != NULL);
+	CHECK(kthread_dump(out, KTHREAD_JSON) == 0);
+	fclose(out);
+	free(text);
+}
+
+static void kthread_dump__cancelled(void **state)
+{
+	struct kthread *k = kthread_run(obedient, AS_DATA(8), "dumped");
+
+	assert_survives(dumps, NULL);
+	assert_survives(dumps, NULL);
+	assert_int_equal(kthread_stop(k), 8);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(kthread_cpus__cancelled), cmocka_unit_test(kthread_create__cancelled),
 	    cmocka_unit_test(kthread_stop__cancelled), cmocka_unit_test(kthread_put__cancelled),
 	    cmocka_unit_test(kthread_park__cancelled), cmocka_unit_test(kthread_rescan__cancelled),
+	    cmocka_unit_test(kthread_dump__cancelled),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, fini_finds_nothing);

@@ -177,6 +177,7 @@ static void many_begin(struct kthread *k[MANY])
 		k[i] = kthread_create_attr(&attr, sleeps, NULL, "one of many threads, which have a long name/%d", i);
 		assert_non_null(k[i]);
 		kthread_wake(k[i]);
+		assert_true(kthread_tid(k[i]) > 0); /* a dump goes past those that are being made */
 	}
 }
 

@@ -80,6 +80,83 @@ static void refusals(void **state)
 	assert_int_equal(kthread_fini(), 0);
 }
 
+/* ---- a thread that is being made ---------------------------------------------------------------------------------- */
+
+/* While the gate is shut, a thread that is made does not come to its first line. */
+static atomic_bool shut;
+
+struct start {
+	void *(*fn)(void *arg);
+	void *arg;
+};
+
+int __real_pthread_create(pthread_t *ret, const pthread_attr_t *attr, void *(*fn)(void *arg), void *arg);
+int __wrap_pthread_create(pthread_t *ret, const pthread_attr_t *attr, void *(*fn)(void *arg), void *arg);
+
+static void *wait_at_the_gate(void *arg)
+{
+	struct start start = *(struct start *)arg;
+
+	free(arg);
+	AWAIT(!atomic_load(&shut));
+	return start.fn(start.arg);
+}
+
+int __wrap_pthread_create(pthread_t *ret, const pthread_attr_t *attr, void *(*fn)(void *arg), void *arg)
+{
+	struct start *start;
+
+	if (!atomic_load(&shut))
+		return __real_pthread_create(ret, attr, fn, arg);
+	start = malloc(sizeof(*start));
+	CHECK(start);
+	*start = (struct start){.fn = fn, .arg = arg};
+	return __real_pthread_create(ret, attr, wait_at_the_gate, start);
+}
+
+static void *dump_pieces(void *arg)
+{
+	struct kt_dump *dump = kt_dump_begin(KTHREAD_JSON);
+	FILE *out = fopen("/dev/null", "we");
+
+	CHECK(dump && out);
+	while (kt_dump_next(dump, out))
+		continue;
+	kt_dump_end(dump);
+	fclose(out);
+	atomic_store((atomic_bool *)arg, true);
+	return NULL;
+}
+
+/* It may last, on a CPU that is not to be had: the monitor, which makes pieces, goes past it. Who asks himself, waits. */
+static void a_thread_that_is_being_made(void **state)
+{
+	atomic_bool done = false;
+	struct kthread *born, *unborn;
+	pthread_t thread;
+	json_t *whole;
+
+	sim_start(NULL);
+	born = kthread_run(obedient, NULL, "born");
+	assert_true(kthread_tid(born) > 0);
+	assert_int_equal(pthread_create(&thread, NULL, dump_pieces, &done), 0);
+	pthread_join(thread, NULL);
+	atomic_store(&done, false);
+	atomic_store(&shut, true);
+	unborn = kthread_run(obedient, NULL, "unborn");
+	assert_non_null(unborn);
+	assert_int_equal(__real_pthread_create(&thread, NULL, dump_pieces, &done), 0);
+	AWAIT(atomic_load(&done));
+	pthread_join(thread, NULL);
+	atomic_store(&shut, false);
+	whole = dumped();
+	assert_non_null(thread_named(whole, "unborn"));
+	json_decref(whole);
+	kthread_stop(born);
+	kthread_stop(unborn);
+	sim_stop();
+}
+
 /* ---- streams ---------------------------------------------------------------------------------------------------- */
 
 static struct kthread *three[3];
@@ -89,6 +166,8 @@ static void have_threads(void)
 	sim_start(NULL);
 	for (int i = 0; i < 3; i++)
 		three[i] = kthread_run(obedient, NULL, "one of/%d", i);
+	for (int i = 0; i < 3; i++)
+		assert_true(kthread_tid(three[i]) > 0); /* pieces go past those that are being made */
 }
 
 static void give_up_threads(void)
@@ -329,6 +408,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(refusals),
+	    cmocka_unit_test(a_thread_that_is_being_made),
 	    cmocka_unit_test(a_full_device),
 	    cmocka_unit_test(a_stream_for_reading),
 	    cmocka_unit_test(a_stream_that_fails_anywhere),

@@ -21,11 +21,10 @@
 #include "inspect/json.h"
 #include "inspect/socket.h"
 
-#define BATCH 4096  /* bytes of a dump that are made before they are sent; the last piece may exceed that */
-#define PIECES 16   /* of a dump, at most, in a turn */
-#define EVENTS 8192 /* bytes of a watch in a turn */
-#define DRAINED \
-	65536u /* what a client may have sent in vain, and still hears an answer rather than a reset connection */
+#define BATCH 4096 /* bytes of a dump that are made before they are sent; the last piece may exceed that */
+#define PIECES 16  /* of a dump, at most, in a turn */
+/* What a client may have sent in vain, and still hears an answer rather than a reset connection. */
+#define DRAINED 65536u
 
 enum state {
 	FREE,
@@ -69,13 +68,17 @@ static void forget(struct kt_client *client)
 	*client = (struct kt_client){.state = FREE, .fd = -1};
 }
 
-/* Closed with something unread in it, a socket tells its peer that the connection is broken, and not that it has ended. */
+/*
+ * Closed with something unread in it, a socket tells its peer that the connection is broken, and not that it has ended.
+ * Nothing comes in after the shutdown.
+ */
 static void drain(int fd)
 {
 	char rest[4096];
 	size_t sum = 0;
 	ssize_t size;
 
+	shutdown(fd, SHUT_RD);
 	while (sum < DRAINED && (size = recv(fd, rest, sizeof(rest), MSG_DONTWAIT)) > 0)
 		sum += (size_t)size;
 }

@@ -278,6 +278,35 @@ static void clients__more_than_there_may_be(void **state)
 	end();
 }
 
+/* Whenever its request comes, before the refusal or after it: it hears that, and no broken connection. */
+static void clients__refused_at_any_moment(void **state)
+{
+	int fd[CLIENTS];
+
+	begin();
+	for (unsigned int i = 0; i < 4000; i++) {
+		uint64_t moment;
+		int refused;
+
+		if (i % 500 == 0) { /* in time: those that say nothing are sent away in the end */
+			for (int j = 0; i > 0 && j < CLIENTS; j++)
+				close(fd[j]);
+			AWAIT(answers());
+			for (int j = 0; j < CLIENTS; j++)
+				fd[j] = control_connect();
+		}
+		refused = control_connect();
+		moment = now_ns() + i % 400 * 100; /* those of an accept() */
+		while (now_ns() < moment)
+			continue;
+		control_send(refused, "version");
+		assert_refusal(refused, "EBUSY", "as many clients");
+	}
+	for (int i = 0; i < CLIENTS; i++)
+		close(fd[i]);
+	end();
+}
+
 static void clients__a_thousand(void **state)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -403,12 +432,19 @@ static void no_descriptor_for_a_client(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(request__in_pieces),         cmocka_unit_test(request__with_more_behind),
-	    cmocka_unit_test(request__half_and_no_more),  cmocka_unit_test(request__too_long),
-	    cmocka_unit_test(request__garbage),           cmocka_unit_test(request__that_is_not_finished_in_time),
-	    cmocka_unit_test(reader_that_never_reads),    cmocka_unit_test(reader_that_goes_in_the_middle),
-	    cmocka_unit_test(reader_that_takes_its_time), cmocka_unit_test(clients__more_than_there_may_be),
-	    cmocka_unit_test(clients__a_thousand),        cmocka_unit_test(client__of_another_user),
+	    cmocka_unit_test(request__in_pieces),
+	    cmocka_unit_test(request__with_more_behind),
+	    cmocka_unit_test(request__half_and_no_more),
+	    cmocka_unit_test(request__too_long),
+	    cmocka_unit_test(request__garbage),
+	    cmocka_unit_test(request__that_is_not_finished_in_time),
+	    cmocka_unit_test(reader_that_never_reads),
+	    cmocka_unit_test(reader_that_goes_in_the_middle),
+	    cmocka_unit_test(reader_that_takes_its_time),
+	    cmocka_unit_test(clients__more_than_there_may_be),
+	    cmocka_unit_test(clients__refused_at_any_moment),
+	    cmocka_unit_test(clients__a_thousand),
+	    cmocka_unit_test(client__of_another_user),
 	    cmocka_unit_test(no_descriptor_for_a_client),
 	};
 

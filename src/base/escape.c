@@ -6,12 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The bytes of the UTF-8 character that begins here; 0 = none does. Shortest forms only, no surrogates. */
-static size_t character(const unsigned char *text)
+/* The bytes of the UTF-8 character that these `length` bytes begin with; 0 = none. Shortest forms only, no surrogates. */
+static size_t character(const unsigned char *text, size_t length)
 {
 	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
 	const unsigned char first = text[0];
-	const size_t length = first < 0x80   ? 1
+	const size_t wanted = first < 0x80   ? 1
 	                      : first < 0xc2 ? 0
 	                      : first < 0xe0 ? 2
 	                      : first < 0xf0 ? 3
@@ -19,40 +19,41 @@ static size_t character(const unsigned char *text)
 	                                     : 0;
 	uint32_t code;
 
-	if (length < 2)
-		return length;
-	code = first & (0x7fu >> length);
-	for (size_t i = 1; i < length; i++) {
-		if ((text[i] & 0xc0u) != 0x80u) /* the NUL at the end among them */
+	if (wanted < 2 || wanted > length)
+		return wanted < 2 ? wanted : 0;
+	code = first & (0x7fu >> wanted);
+	for (size_t i = 1; i < wanted; i++) {
+		if ((text[i] & 0xc0u) != 0x80u)
 			return 0;
 		code = code << 6 | (text[i] & 0x3fu);
 	}
-	return code < least[length] || (code >= 0xd800 && code < 0xe000) || code > 0x10ffff ? 0 : length;
+	return code < least[wanted] || (code >= 0xd800 && code < 0xe000) || code > 0x10ffff ? 0 : wanted;
 }
 
-size_t kt_escape_json(char *to, size_t size, const char *text, const char **ret_rest)
+size_t kt_escape_json(char *to, size_t size, const char *text, size_t length, const char **ret_rest)
 {
+	const char *const end = text + length;
 	size_t have = 0;
 
-	while (*text) {
+	while (text < end) {
 		const unsigned char byte = (unsigned char)*text;
-		size_t length = character((const unsigned char *)text);
-		size_t taken = length ? length : 1;
+		size_t written = character((const unsigned char *)text, (size_t)(end - text));
+		const size_t taken = written ? written : 1;
 		char escaped[8];
 		const char *piece = text;
 
-		if (!length) {
+		if (!written) {
 			piece = "\xef\xbf\xbd";
-			length = 3;
+			written = 3;
 		} else if (byte == '"' || byte == '\\' || byte < 0x20 || byte == 0x7f) {
-			length = (size_t)snprintf(escaped, sizeof(escaped),
-			                          byte == '"' || byte == '\\' ? "\\%c" : "\\u%04x", byte);
+			written = (size_t)snprintf(escaped, sizeof(escaped),
+			                           byte == '"' || byte == '\\' ? "\\%c" : "\\u%04x", byte);
 			piece = escaped;
 		}
-		if (length > size - have)
+		if (written > size - have)
 			break;
-		memcpy(to + have, piece, length);
-		have += length;
+		memcpy(to + have, piece, written);
+		have += written;
 		text += taken;
 	}
 	*ret_rest = text;

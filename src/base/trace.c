@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/errno_name.h"
 #include "base/escape.h"
 #include "base/futex_lock.h"
 
@@ -73,17 +74,15 @@ void kt_trace_text(struct kt_trace_event *event, const char *key, const char *va
 	room = sizeof(event->text) - event->length - RESERVE / 2;
 	if (room > LONGEST_TEXT && strcmp(key, "message") != 0)
 		room = LONGEST_TEXT;
-	event->length += kt_escape_json(event->text + event->length, room, value, &rest);
+	event->length += kt_escape_json(event->text + event->length, room, value, strlen(value), &rest);
 	event->text[event->length++] = '"';
 }
 
 void kt_trace_errno(struct kt_trace_event *event, const char *key, int error)
 {
-	const char *name = strerrorname_np(error);
-	char number[24];
+	char name[KT_ERRNO_NAME];
 
-	snprintf(number, sizeof(number), "errno %d", error); /* as in a dump */
-	kt_trace_text(event, key, error == 0 ? NULL : name ? name : number);
+	kt_trace_text(event, key, error == 0 ? NULL : kt_errno_name(error, name));
 }
 
 /* ---- the ring --------------------------------------------------------------------------------------------------- */

@@ -4,7 +4,6 @@
  * more is made before that has gone.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <kthread/inspect.h>
 #include <kthread/library.h>
 #include <stdio.h>
@@ -14,10 +13,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/errno_name.h"
 #include "base/log.h"
 #include "inspect/control.h"
 #include "inspect/dump.h"
-#include "inspect/errno_name.h"
+#include "inspect/head.h"
 #include "inspect/json.h"
 #include "inspect/socket.h"
 
@@ -115,20 +115,6 @@ static bool say(struct kt_client *client, struct kt_text *text)
 	return true;
 }
 
-void kt_control_put_process(struct kt_json *json)
-{
-	char name[64] = "";
-	const int fd = open("/proc/self/comm", O_RDONLY | O_CLOEXEC);
-	const ssize_t size = fd < 0 ? -1 : read(fd, name, sizeof(name) - 1);
-
-	if (fd >= 0)
-		close(fd);
-	if (size > 0)
-		name[size - 1] = '\0'; /* its newline */
-	kt_json_number(json, "pid", (uint64_t)getpid());
-	kt_json_string(json, "process", name);
-}
-
 void kt_control_end_line(struct kt_json *json)
 {
 	kt_json_close(json, '}');
@@ -173,7 +159,7 @@ static void version(struct kt_client *client)
 	kt_json_bool(&json, "ok", true);
 	kt_json_string(&json, "library", kthread_version());
 	kt_json_number(&json, "protocol", KT_CONTROL_PROTOCOL);
-	kt_control_put_process(&json);
+	kt_head_put_process(&json);
 	kt_json_bool(&json, "read_only", kt_control_read_only());
 	kt_control_end_line(&json);
 	answer(client, json.text);

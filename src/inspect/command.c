@@ -165,7 +165,7 @@ int kt_command_now(const struct kt_request *request, char *message)
 
 /* ---- one after the other ----------------------------------------------------------------------------------------- */
 
-/* Names of those who do not freeze; in the end, how many did not fit. */
+/* Names of those who do not freeze, as many as fit. */
 static void refused(const struct kthread *k, void *arg)
 {
 	struct kt_job *job = arg;

@@ -36,8 +36,7 @@ struct kt_client;
 struct kt_json;
 struct kt_text;
 
-/* Of a line that tells who speaks: "pid", "process"; and its end. */
-void kt_control_put_process(struct kt_json *json);
+/* The end of an object that is a line. */
 void kt_control_end_line(struct kt_json *json);
 
 /* 16 places: to begin with, and in a child, no client is in one. */

@@ -13,6 +13,7 @@
 #include "base/futex.h"
 #include "base/log.h"
 #include "hotplug/transition.h"
+#include "inspect/head.h"
 #include "inspect/record.h"
 #include "inspect/state.h"
 #include "machine/cpumask.h"
@@ -41,19 +42,6 @@ struct kt_dump {
 
 /* ---- the head --------------------------------------------------------------------------------------------------- */
 
-/* Of the process, not of the calling thread. The real one, as its threads are. */
-static void read_comm(char *comm, size_t size)
-{
-	FILE *file = fopen("/proc/self/comm", "re");
-
-	comm[0] = '\0';
-	if (!file)
-		return;
-	if (fgets(comm, (int)size, file))
-		comm[strcspn(comm, "\n")] = '\0';
-	fclose(file);
-}
-
 static void dump_head(struct kt_dump *dump)
 {
 	struct kt_view_sources *sources = malloc(sizeof(*sources));
@@ -65,7 +53,7 @@ static void dump_head(struct kt_dump *dump)
 	}
 	kt_view_sources(sources);
 	clock_gettime(CLOCK_REALTIME, &head.time);
-	read_comm(head.process, sizeof(head.process));
+	kt_process_name(head.process);
 	kt_hotplug_offlined(dump->set[WORK]);
 	head.offlined = dump->set[WORK];
 	dump->format->head(&dump->json, &head);

@@ -3,25 +3,11 @@
  * The format of kthread-dump(5). Version 1: members may be added, none changes its meaning or goes.
  */
 #include <kthread/library.h>
-#include <stdio.h>
-#include <string.h>
-#include <time.h>
 
-#include "inspect/errno_name.h"
+#include "base/errno_name.h"
 #include "inspect/record.h"
 
 #define VERSION 1
-
-static void put_time(struct kt_json *json, const struct timespec *time)
-{
-	char text[64];
-	struct tm tm;
-
-	gmtime_r(&time->tv_sec, &tm);
-	snprintf(text, sizeof(text), "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900, tm.tm_mon + 1,
-	         tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)(time->tv_nsec / 1000000));
-	kt_json_string(json, "time", text);
-}
 
 static const char *if_set(const char *text)
 {
@@ -80,7 +66,7 @@ static void put_head(struct kt_json *json, const struct kt_head_record *head)
 	kt_json_number(json, "pid", (uint64_t)head->pid);
 	kt_json_string(json, "process", head->process);
 	kt_json_number(json, "time_ns", head->ns);
-	put_time(json, &head->time);
+	kt_head_put_time(json, &head->time);
 	kt_json_bool(json, "simulate", kt_config()->simulate);
 	kt_json_string(json, "root", if_set(kt_config()->root));
 	put_view(json, head);

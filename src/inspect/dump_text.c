@@ -5,7 +5,7 @@
 #include <kthread/library.h>
 #include <time.h>
 
-#include "inspect/errno_name.h"
+#include "base/errno_name.h"
 #include "inspect/record.h"
 
 /* A column of at least this width, left-aligned: what is longer pushes the rest of its line. 0: the last one. */

@@ -4,53 +4,23 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/escape.h"
+
 void kt_json_line(struct kt_json *json)
 {
 	json->line = true;
 }
 
-/* How many bytes at the beginning of these are a character of UTF-8; 0 = none (RFC 3629, 4.). */
-static size_t character(const unsigned char *at, size_t length)
-{
-	const unsigned char first = at[0];
-	const size_t bytes = first < 0x80   ? 1
-	                     : first < 0xc2 ? 0
-	                     : first < 0xe0 ? 2
-	                     : first < 0xf0 ? 3
-	                     : first < 0xf5 ? 4
-	                                    : 0;
-
-	if (bytes == 0 || bytes > length)
-		return 0;
-	for (size_t i = 1; i < bytes; i++) {
-		if ((at[i] & 0xc0) != 0x80)
-			return 0;
-	}
-	/* longer than need be; the surrogates of UTF-16; beyond U+10FFFF */
-	if ((first == 0xe0 && at[1] < 0xa0) || (first == 0xed && at[1] > 0x9f) || (first == 0xf0 && at[1] < 0x90) ||
-	    (first == 0xf4 && at[1] > 0x8f))
-		return 0;
-	return bytes;
-}
-
 static void add_string(struct kt_text *text, const char *value, size_t length)
 {
-	const unsigned char *at = (const unsigned char *)value;
+	const char *const end = value + length;
+	char piece[256];
 
 	kt_text_add(text, "\"", 1);
-	while (length > 0) {
-		const size_t bytes = character(at, length);
+	while (value < end) {
+		const size_t written = kt_escape_json(piece, sizeof(piece), value, (size_t)(end - value), &value);
 
-		if (bytes == 0)
-			kt_text_add(text, "\xef\xbf\xbd", 3);
-		else if (*at == '"' || *at == '\\')
-			kt_text_print(text, "\\%c", *at);
-		else if (*at < 0x20 || *at == 0x7f)
-			kt_text_print(text, "\\u%04x", *at);
-		else
-			kt_text_add(text, (const char *)at, bytes);
-		at += bytes ? bytes : 1;
-		length -= bytes ? bytes : 1;
+		kt_text_add(text, piece, written);
 	}
 	kt_text_add(text, "\"", 1);
 }

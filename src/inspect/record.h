@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "hotplug/cpuhp.h"
+#include "inspect/head.h"
 #include "inspect/json.h"
 #include "inspect/state.h"
 #include "machine/view.h"
@@ -17,7 +18,7 @@
 
 struct kt_head_record {
 	pid_t pid;
-	char process[64]; /* comm of the process; "" not known */
+	char process[KT_PROCESS_NAME];
 	uint64_t ns;
 	struct timespec time;
 	const struct kt_view *view;

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include <kthread/library.h>
-#include <stdio.h>
 #include <time.h>
 
 #include "base/trace.h"
 #include "inspect/control.h"
-#include "inspect/json.h"
+#include "inspect/head.h"
 
 #define EVENTS 8192 /* bytes in a turn */
 
@@ -18,22 +17,16 @@ static void roused(void *arg)
 static void put_head(struct kt_json *json)
 {
 	struct timespec now;
-	struct tm utc;
-	char date[32];
-	char time[48];
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	gmtime_r(&now.tv_sec, &utc);
-	strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &utc);
-	snprintf(time, sizeof(time), "%s.%03ldZ", date, now.tv_nsec / 1000000);
 	kt_json_open(json, NULL, '{');
 	kt_json_string(json, "event", "watch");
 	kt_json_string(json, "format", "kthread-events");
 	kt_json_number(json, "version", 1);
 	kt_json_string(json, "library", kthread_version());
-	kt_control_put_process(json);
+	kt_head_put_process(json);
 	kt_json_number(json, "time_ns", kt_now());
-	kt_json_string(json, "time", time);
+	kt_head_put_time(json, &now);
 	kt_control_end_line(json);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef KT_INSPECT_ERRNO_NAME_H
-#define KT_INSPECT_ERRNO_NAME_H
+#ifndef KT_BASE_ERRNO_NAME_H
+#define KT_BASE_ERRNO_NAME_H
 
 #include <stdio.h>
 #include <string.h>

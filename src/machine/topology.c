@@ -126,121 +126,6 @@ out:
 	return new;
 }
 
-/* 0; -ENOMEM; -EIO not to be read, or not whole (logged once). The table stays as it is then. */
-static int read_machine(const struct kt_view *view)
-{
-	hwloc_topology_t topology;
-	struct table *new = NULL;
-	int error = kt_hwloc_load(view, false, &topology);
-
-	if (!error) {
-		new = merge(topology, table, view);
-		error = new ? 0 : -ENOMEM;
-		hwloc_topology_destroy(topology);
-	}
-	if (error == -EIO && !said)
-		kt_log(NO_TOPOLOGY, "the machine's topology cannot be read: no %snode is known", table ? "new " : "");
-	said = error == -EIO;
-	if (error)
-		return error;
-	free(table);
-	table = new;
-	return 0;
-}
-
-/* The first question about a node. A machine that cannot be read has none. */
-static int ready_locked(const struct kt_view *view)
-{
-	const int error = table ? 0 : read_machine(view);
-
-	return error == -EIO ? 0 : error;
-}
-
-/* ---- questions ------------------------------------------------------------------------------------------------- */
-
-int kt_topology_node_exists(int node)
-{
-	struct kt_view *view;
-	int error;
-
-	if (node < 0)
-		return -EINVAL;
-	view = kt_view_get();
-	kt_lock(&lock);
-	error = ready_locked(view);
-	if (!error && !find_node(table, node))
-		error = -EINVAL;
-	kt_unlock(&lock);
-	kt_view_put(view);
-	return error;
-}
-
-int kt_topology_node_cpus(const struct kt_view *view, int node, cpu_set_t *set)
-{
-	const struct node *found;
-	int error;
-
-	kt_lock(&lock);
-	error = ready_locked(view);
-	if (!error) {
-		found = find_node(table, node);
-		if (found)
-			kt_cpus_and(view->setsize, set, found->cpus, view->set[KT_POSSIBLE]);
-		else
-			error = -EINVAL;
-	}
-	kt_unlock(&lock);
-	return error;
-}
-
-int kt_topology_cpu_node(const struct kt_view *view, unsigned int cpu)
-{
-	int node = NO_NODE, error;
-
-	kt_lock(&lock);
-	error = ready_locked(view);
-	if (!error && table)
-		node = node_of(table, cpu);
-	kt_unlock(&lock);
-	return error ? error : node;
-}
-
-int kt_topology_next_node(const struct kt_view *view, int from, cpu_set_t *set)
-{
-	int node = NO_NODE, error;
-
-	kt_lock(&lock);
-	error = ready_locked(view);
-	for (size_t i = 0; !error && table && i < table->count && node == NO_NODE; i++) {
-		if (table->node[i].number < from)
-			continue;
-		node = table->node[i].number;
-		kt_cpus_and(view->setsize, set, table->node[i].cpus, view->set[KT_POSSIBLE]);
-	}
-	kt_unlock(&lock);
-	return error ? error : node;
-}
-
-bool kt_topology_is_flat(void)
-{
-	const struct dirent *entry;
-	char path[PATH_MAX];
-	int count = 0;
-	DIR *dir;
-
-	if (kt_path(path, NODE_DIR) != 0)
-		return false;
-	dir = opendir(path);
-	if (!dir)
-		return true;
-	while ((entry = readdir(dir)))
-		count += kt_sysfs_number(entry->d_name, "node") >= 0;
-	closedir(dir);
-	return count <= 1;
-}
-
-/* ---- caches ---------------------------------------------------------------------------------------------------- */
-
 static cpu_set_t *cache_set(struct caches *of, size_t index)
 {
 	return (cpu_set_t *)(void *)((char *)of->sets + index * of->setsize);
@@ -280,11 +165,142 @@ static struct caches *caches_of(hwloc_topology_t topology, const struct kt_view 
 	return new;
 }
 
+/* 0; -ENOMEM: they stay as they were. */
+static int keep_caches(hwloc_topology_t topology, const struct kt_view *view)
+{
+	struct caches *new = caches_of(topology, view);
+
+	if (!new)
+		return -ENOMEM;
+	free(caches);
+	caches = new;
+	return 0;
+}
+
+/*
+ * The nodes; and the caches, for who will ask for these, too (and read them alone if there is no memory for them now).
+ * 0; -ENOMEM; -EIO not to be read, or not whole (logged once). The table stays as it is then.
+ */
+static int read_machine(const struct kt_view *view, bool with_caches)
+{
+	hwloc_topology_t topology;
+	struct table *new = NULL;
+	int error = kt_hwloc_load(view, with_caches, &topology);
+
+	if (!error) {
+		new = merge(topology, table, view);
+		error = new ? 0 : -ENOMEM;
+		if (new &&with_caches)
+			keep_caches(topology, view);
+		hwloc_topology_destroy(topology);
+	}
+	if (error == -EIO && !said)
+		kt_log(NO_TOPOLOGY, "the machine's topology cannot be read: no %snode is known", table ? "new " : "");
+	said = error == -EIO;
+	if (error)
+		return error;
+	free(table);
+	table = new;
+	return 0;
+}
+
+/* The first question about a node. A machine that cannot be read has none. */
+static int ready_locked(const struct kt_view *view, bool with_caches)
+{
+	const int error = table ? 0 : read_machine(view, with_caches);
+
+	return error == -EIO ? 0 : error;
+}
+
+/* ---- questions ------------------------------------------------------------------------------------------------- */
+
+int kt_topology_node_exists(int node)
+{
+	struct kt_view *view;
+	int error;
+
+	if (node < 0)
+		return -EINVAL;
+	view = kt_view_get();
+	kt_lock(&lock);
+	error = ready_locked(view, false);
+	if (!error && !find_node(table, node))
+		error = -EINVAL;
+	kt_unlock(&lock);
+	kt_view_put(view);
+	return error;
+}
+
+int kt_topology_node_cpus(const struct kt_view *view, int node, cpu_set_t *set)
+{
+	const struct node *found;
+	int error;
+
+	kt_lock(&lock);
+	error = ready_locked(view, false);
+	if (!error) {
+		found = find_node(table, node);
+		if (found)
+			kt_cpus_and(view->setsize, set, found->cpus, view->set[KT_POSSIBLE]);
+		else
+			error = -EINVAL;
+	}
+	kt_unlock(&lock);
+	return error;
+}
+
+int kt_topology_cpu_node(const struct kt_view *view, unsigned int cpu)
+{
+	int node = NO_NODE, error;
+
+	kt_lock(&lock);
+	error = ready_locked(view, false);
+	if (!error && table)
+		node = node_of(table, cpu);
+	kt_unlock(&lock);
+	return error ? error : node;
+}
+
+int kt_topology_next_node(const struct kt_view *view, int from, cpu_set_t *set)
+{
+	int node = NO_NODE, error;
+
+	kt_lock(&lock);
+	error = ready_locked(view, !caches);
+	for (size_t i = 0; !error && table && i < table->count && node == NO_NODE; i++) {
+		if (table->node[i].number < from)
+			continue;
+		node = table->node[i].number;
+		kt_cpus_and(view->setsize, set, table->node[i].cpus, view->set[KT_POSSIBLE]);
+	}
+	kt_unlock(&lock);
+	return error ? error : node;
+}
+
+bool kt_topology_is_flat(void)
+{
+	const struct dirent *entry;
+	char path[PATH_MAX];
+	int count = 0;
+	DIR *dir;
+
+	if (kt_path(path, NODE_DIR) != 0)
+		return false;
+	dir = opendir(path);
+	if (!dir)
+		return true;
+	while ((entry = readdir(dir)))
+		count += kt_sysfs_number(entry->d_name, "node") >= 0;
+	closedir(dir);
+	return count <= 1;
+}
+
+/* ---- caches ---------------------------------------------------------------------------------------------------- */
+
 /* Anew if a CPU has come since. 0; -ENOMEM. What cannot be read stays as it is: none, at first. */
 static int read_caches(const struct kt_view *view)
 {
 	hwloc_topology_t topology;
-	struct caches *new;
 	int error;
 
 	if (caches && kt_cpus_subset(view->setsize, view->set[KT_ONLINE], cache_set(caches, 0)))
@@ -292,13 +308,9 @@ static int read_caches(const struct kt_view *view)
 	error = kt_hwloc_load(view, true, &topology);
 	if (error)
 		return error == -EIO ? 0 : error;
-	new = caches_of(topology, view);
+	error = keep_caches(topology, view);
 	hwloc_topology_destroy(topology);
-	if (!new)
-		return -ENOMEM;
-	free(caches);
-	caches = new;
-	return 0;
+	return error;
 }
 
 int kt_topology_cache(const struct kt_view *view, size_t index, cpu_set_t *set)
@@ -374,7 +386,7 @@ static bool read_again(const struct kt_view *view)
 			kt_cpus_copy(old->setsize, old->node[i].cpus, table->node[i].cpus);
 		}
 	}
-	if (read_machine(view) != 0)
+	if (read_machine(view, false) != 0)
 		changed = false;
 	else if (old)
 		changed = tables_differ(old, table);

@@ -15,7 +15,8 @@ int kt_topology_node_exists(int node);
 int kt_topology_node_cpus(const struct kt_view *view, int node, cpu_set_t *set);
 /* Node of a possible cpu; -1 (KTHREAD_NO_NODE) unknown; -ENOMEM. */
 int kt_topology_cpu_node(const struct kt_view *view, unsigned int cpu);
-/* The next node from this number on, and its CPUs into set. Its number; KTHREAD_NO_NODE: there is none; -ENOMEM. */
+/* The next node from this number on, and its CPUs into set. Its number; KTHREAD_NO_NODE: there is none; -ENOMEM. Who looks
+ * on asks so, and for caches afterwards: the first one reads both. */
 int kt_topology_next_node(const struct kt_view *view, int from, cpu_set_t *set);
 /*
  * The index-th of the caches that are shared, of the outermost level that has any: its level, and the CPUs that share it,

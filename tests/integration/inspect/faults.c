@@ -157,6 +157,35 @@ static void a_thread_that_is_being_made(void **state)
 	sim_stop();
 }
 
+/* ---- the machine's topology --------------------------------------------------------------------------------------- */
+
+static atomic_int loads;
+
+int __real_hwloc_topology_load(void *topology);
+int __wrap_hwloc_topology_load(void *topology);
+
+int __wrap_hwloc_topology_load(void *topology)
+{
+	atomic_fetch_add(&loads, 1);
+	return __real_hwloc_topology_load(topology);
+}
+
+/* By the first dump, in one go: it is the longest piece of all. */
+static void the_topology_is_read_once(void **state)
+{
+	sim_tree("numa");
+	sim_start(NULL);
+	atomic_store(&loads, 0);
+	for (int i = 0; i < 2; i++) {
+		json_t *whole = dumped();
+
+		assert_true(json_array_size(member(whole, "nodes")) > 0);
+		assert_int_equal(atomic_load(&loads), 1);
+		json_decref(whole);
+	}
+	sim_stop();
+}
+
 /* ---- streams ---------------------------------------------------------------------------------------------------- */
 
 static struct kthread *three[3];
@@ -409,6 +438,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(refusals),
 	    cmocka_unit_test(a_thread_that_is_being_made),
+	    cmocka_unit_test(the_topology_is_read_once),
 	    cmocka_unit_test(a_full_device),
 	    cmocka_unit_test(a_stream_for_reading),
 	    cmocka_unit_test(a_stream_that_fails_anywhere),

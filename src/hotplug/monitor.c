@@ -41,9 +41,9 @@ static struct monitor {
 	size_t setsize;
 	uint64_t poll_at; /* KT_NEVER: not */
 	uint64_t settle_at;
-	uint64_t settle_ns; /* how long to wait before the next try */
-	atomic_int served;  /* a room's below: release, pairs with the acquire in turn(); -1 = none */
-	void (*serve)(void);
+	uint64_t settle_ns;          /* how long to wait before the next try */
+	atomic_int served;           /* a room's below: release, pairs with the acquire in turn(); -1 = none */
+	void (*_Atomic serve)(void); /* relaxed: the next fd may be on its way while a turn serves the last */
 } monitor = {.uevents = -1, .cpuset = -1, .served = -1};
 
 static uint64_t next_poll(void)
@@ -151,7 +151,7 @@ static void turn(struct monitor *m)
 	else if (kt_now() >= m->poll_at || kt_now() >= m->settle_at)
 		look(m, KT_DOUBT_ALL, false);
 	if (fds[4].revents) /* after what the CPUs want */
-		m->serve();
+		atomic_load_explicit(&m->serve, memory_order_relaxed)();
 }
 
 static int monitor_fn(void *data)
@@ -255,7 +255,7 @@ static int watch(void)
 void kt_monitor_serve(int fd, void (*serve)(void))
 {
 	if (fd >= 0)
-		monitor.serve = serve;
+		atomic_store_explicit(&monitor.serve, serve, memory_order_relaxed);
 	atomic_store_explicit(&monitor.served, fd, memory_order_release);
 	if (fd >= 0)
 		kthread_wake(monitor.thread); /* it polls the new set */

@@ -228,6 +228,48 @@ static void close__a_path_that_is_no_more_ours(void **state)
 	sim_stop();
 }
 
+/* Closed and opened in the middle of a turn, too: each client hears an answer or the end. */
+static atomic_bool enough;
+
+static void *asks_whoever_is_there(void *arg)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	unsigned int *count = arg;
+	char some[8192];
+
+	strcpy(address.sun_path, control_path);
+	while (!atomic_load(&enough)) {
+		const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+		if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 &&
+		    send(fd, "version\n", 8, MSG_NOSIGNAL) == 8)
+			*count += recv(fd, some, sizeof(some), 0) > 0;
+		close(fd);
+	}
+	return NULL;
+}
+
+static void listen__again_while_clients_come(void **state)
+{
+	unsigned int count = 0;
+	pthread_t thread;
+
+	control_start(NULL);
+	atomic_store(&enough, false);
+	assert_int_equal(pthread_create(&thread, NULL, asks_whoever_is_there, &count), 0);
+	for (int i = 0; i < 1000; i++) {
+		for (int j = 0; j < i % 20; j++)
+			sched_yield();
+		assert_int_equal(kthread_control_close(), 0);
+		assert_int_equal(kthread_control_listen(control_path), 0);
+	}
+	assert_true(answers());
+	atomic_store(&enough, true);
+	pthread_join(thread, NULL);
+	assert_true(count > 0);
+	control_stop();
+}
+
 /* ---- fork() ------------------------------------------------------------------------------------------------------- */
 
 static int fds_in_the_parent;
@@ -340,8 +382,6 @@ static void fork__a_child_that_stays(void **state)
 }
 
 /* Forks while clients come and go: each child finds the lock free, and no client waits. */
-static atomic_bool enough;
-
 static void *asks(void *arg)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -398,6 +438,7 @@ int main(void)
 	    cmocka_unit_test(fini__with_clients),
 	    cmocka_unit_test(fini__while_a_cpu_goes),
 	    cmocka_unit_test(close__a_path_that_is_no_more_ours),
+	    cmocka_unit_test(listen__again_while_clients_come),
 	    cmocka_unit_test(fork__with_clients_in_every_state),
 	    cmocka_unit_test(fork__a_child_that_stays),
 	    cmocka_unit_test(fork__while_clients_are_served),

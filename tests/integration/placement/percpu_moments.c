@@ -78,7 +78,10 @@ static _Atomic(struct kthread *) kicked;
 static atomic_bool is_freed;
 static struct kthread_completion kicks;
 
-/* Of the first thread by the last, which is stopped last: until it is asked to. */
+/*
+ * Of the first thread by the last. All are asked to stop at once, so that says nothing of the first one; but they are
+ * joined in their order: when the last one's turn has come, all others have been.
+ */
 bool __wrap_kthread_wake(struct kthread *k)
 {
 	bool woken;
@@ -86,7 +89,7 @@ bool __wrap_kthread_wake(struct kthread *k)
 	if (!kthread_self() || k != atomic_load(&kicked))
 		return __real_kthread_wake(k);
 	kthread_complete(&kicks);
-	AWAIT(kthread_should_stop());
+	AWAIT(kt_word(&kthread_self()->word) & W_REAPED);
 	woken = !atomic_load(&is_freed) && __real_kthread_wake(k);
 	CHECK(!atomic_load(&is_freed));
 	CHECK(!woken); /* it has ended */

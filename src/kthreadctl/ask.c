@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "kthreadctl/human.h"
-#include "kthreadctl/table.h"
 
 /* ---- the connection --------------------------------------------------------------------------------------------- */
 
@@ -101,12 +100,11 @@ enum ctl_status ask_refused(const struct ctl *ctl, const char *text, size_t leng
 		ctl_print(text);
 	if (refused) {
 		const char *error = text_of(reply, "error"), *message = text_of(reply, "message");
-		char *clean = text_dup(*message ? message
-		                       : *error ? error
-		                                : "the daemon refused, and does not say why");
 
-		ctl_fail(CTL_REFUSED, "%s", clean ? clean : "refused");
-		free(clean);
+		ctl_fail(CTL_REFUSED, "%s",
+		         *message ? message
+		         : *error ? error
+		                  : "the daemon refused, and does not say why");
 	}
 	json_decref(reply);
 	return refused ? CTL_REFUSED : CTL_DONE;

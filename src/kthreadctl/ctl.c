@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <stdarg.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,16 +10,19 @@
 #include "kthreadctl/screen.h"
 #include "kthreadctl/text.h"
 
+/* The message may quote a name, or a path, that another user has chosen. */
 enum ctl_status ctl_fail(enum ctl_status status, const char *format, ...)
 {
+	char text[2 * CTL_ERROR_SIZE];
 	va_list args;
 
 	screen_close();
 	fflush(stdout);
-	fputs("kthreadctl: ", stderr);
 	va_start(args, format);
-	vfprintf(stderr, format, args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
+	fputs("kthreadctl: ", stderr);
+	text_print_lines(stderr, text);
 	fputc('\n', stderr);
 	return status;
 }
@@ -32,23 +34,11 @@ enum ctl_status ctl_no_memory(void)
 
 void ctl_print(const char *text)
 {
-	const bool terminal = isatty(STDOUT_FILENO);
-
-	while (terminal && *text) {
-		char line[512]; /* of a longer line, a part: text_print() keeps no state */
-		const size_t length = strcspn(text, "\n");
-		const size_t part = length < sizeof(line) ? length : sizeof(line) - 1;
-
-		memcpy(line, text, part);
-		line[part] = '\0';
-		text_print(stdout, line, SIZE_MAX, true);
-		text += part;
-		if (part == length && *text) {
-			fputc('\n', stdout);
-			text++;
-		}
-	}
-	puts(terminal ? "" : text);
+	if (isatty(STDOUT_FILENO))
+		text_print_lines(stdout, text);
+	else
+		fputs(text, stdout);
+	fputc('\n', stdout);
 }
 
 enum ctl_status ctl_flush(void)

@@ -76,6 +76,18 @@ size_t text_columns(const char *text)
 	return columns;
 }
 
+void text_print_lines(FILE *f, const char *text)
+{
+	for (const char *begin = text; *begin; begin = text) {
+		const uint32_t c = text_next(&text);
+
+		if (c == '\n' || (!is_harmful(c) && c != 0xfffd))
+			fwrite(begin, 1, (size_t)(text - begin), f);
+		else
+			fputs(c == 0xfffd ? "\xef\xbf\xbd" : "?", f);
+	}
+}
+
 size_t text_print(FILE *f, const char *text, size_t columns, bool utf8)
 {
 	const size_t all = text_columns(text), room = all > columns ? columns - (columns > 0) : columns;

@@ -23,4 +23,7 @@ size_t text_columns(const char *text);
  */
 size_t text_print(FILE *f, const char *text, size_t columns, bool utf8);
 
+/* All of it, line ends included; what else could control the terminal becomes '?'. */
+void text_print_lines(FILE *f, const char *text);
+
 #endif

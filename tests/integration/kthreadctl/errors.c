@@ -216,6 +216,7 @@ static void dump__text(void **state)
 /* On a terminal nothing of a daemon's gets through that would control it; elsewhere all is as it came. */
 static void output__does_not_control_the_terminal(void **state)
 {
+	static char wide[3 * 2000 + sizeof("\nend\n")];
 	static const char text[] = "one\033]0;title\007\ntwo\302\233 three\nend\n";
 	struct terminal t;
 
@@ -225,6 +226,16 @@ static void output__does_not_control_the_terminal(void **state)
 	assert_int_equal(terminal_end(&t), 0);
 	assert_string_equal(t.text, "one?]0;title?\r\ntwo? three\r\nend\r\n");
 	free(t.text);
+	for (size_t i = 0; i < sizeof(wide) - 1 - strlen("\nend\n"); i += 3)
+		memcpy(wide + i, "\xe2\x94\x80", 3);
+	strcpy(wide + sizeof(wide) - 1 - strlen("\nend\n"), "\nend\n");
+	answers(wide);
+	terminal_start(&t, 24, 80, "xterm", "-s %s dump --text", fake.path);
+	assert_int_equal(terminal_end(&t), 0);
+	assert_null(strstr(t.text, "\xef\xbf\xbd")); /* nor is a character taken apart */
+	free(t.text);
+	/* What another user has called something comes into messages, too. */
+	expect(3, NULL, "/?[2J: there is no such socket", "-s %s/\033[2J list", ctl_dir);
 	answers("{\"ok\":true,\"x\":\"\302\233\"}\n");
 	terminal_start(&t, 24, 80, "xterm", "-s %s park x --json", fake.path);
 	assert_int_equal(terminal_end(&t), 0);

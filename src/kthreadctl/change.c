@@ -36,9 +36,12 @@ enum ctl_status run_cpu(const struct ctl *ctl)
 
 enum ctl_status run_freeze(const struct ctl *ctl)
 {
+	struct ctl patient = *ctl;
+
 	if (ctl->timeout_ns == CTL_FOREVER)
 		return ask_change(ctl, "freeze");
-	return ask_change(ctl, "freeze %" PRIu64, (ctl->timeout_ns + 999999u) / 1000000u);
+	patient.wait_ns += ctl->timeout_ns; /* the daemon may answer that late: neither is more than a century */
+	return ask_change(&patient, "freeze %" PRIu64, (ctl->timeout_ns + 999999u) / 1000000u);
 }
 
 enum ctl_status run_thaw(const struct ctl *ctl)

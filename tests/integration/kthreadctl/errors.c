@@ -261,6 +261,7 @@ static void all__a_daemon_that_says_nothing(void **state)
 	for (size_t r = 0; r < READERS; r++)
 		expect(3, NULL, "no answer within 100ms", "-w 100ms -s %s %s", fake.path, readers[r]);
 	expect(3, NULL, "what was asked for may still happen", "-w 100ms -s %s park x", fake.path);
+	expect(3, NULL, "no answer within 300ms", "-w 100ms -s %s freeze --timeout 200ms", fake.path);
 	expect(3, NULL, "does not answer", "-w 100ms -s %s watch", fake.path);
 	expect(0, NULL, NULL, "-s %s watch --for 100ms", fake.path);
 }

@@ -19,7 +19,8 @@
 
 #define ACCEPTS 0x10000u /* __SO_ACCEPTCON among the flags in net/unix: it listens */
 #define STREAM 1u
-#define LISTED 10u /* of several candidates, in a message */
+#define COMM_MOST 15u /* bytes that the kernel keeps of a process's name */
+#define LISTED 10u    /* of several candidates, in a message */
 
 struct listener {
 	unsigned long long inode;
@@ -369,7 +370,8 @@ static void of_all(struct search *search, const char *name, char *error, size_t 
 		char comm[32];
 
 		if (name) {
-			if (!comm_of(search->places, pids[i], comm, sizeof(comm)) || strcmp(comm, name) != 0)
+			if (!comm_of(search->places, pids[i], comm, sizeof(comm)) ||
+			    strncmp(comm, name, COMM_MOST) != 0)
 				continue;
 			called++;
 		}

@@ -249,6 +249,17 @@ static void find_daemon__by_name(void **state)
 	expect(find(&name, USER, NULL), "/run/kthread.20.sock");
 }
 
+/* Who knows what the program is called need not know how much of that the kernel keeps. */
+static void find_daemon__by_a_name_that_the_kernel_cuts(void **state)
+{
+	const struct find_target whole = {.name = "packet-forwarder"}, part = {.name = "packet-forward"};
+
+	process(20, "packet-forwarde", USER, LISTENS "7 /run/kthread.20.sock\n");
+	holds(20, 4, 7);
+	expect(find(&whole, USER, NULL), "/run/kthread.20.sock");
+	expect_error(find(&part, USER, NULL), "there is no process called \"packet-forward\"");
+}
+
 static void find_daemon__in_a_container(void **state)
 {
 	const struct find_target none = {0};
@@ -322,6 +333,7 @@ int main(void)
 	    CASE(find_daemon__by_pid_prefers_the_proper_name),
 	    CASE(find_daemon__by_pid_takes_the_only_one),
 	    CASE(find_daemon__by_name),
+	    CASE(find_daemon__by_a_name_that_the_kernel_cuts),
 	    CASE(find_daemon__in_a_container),
 	    CASE(find_daemon__in_another_mount_namespace),
 	    CASE(find_daemon__other_network_namespaces_have_other_sockets),

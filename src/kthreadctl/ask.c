@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "kthreadctl/human.h"
@@ -15,6 +16,7 @@
 
 static enum ctl_status no_connection(const struct ctl *ctl, const char *path, int error)
 {
+	struct stat file;
 	char age[32];
 
 	switch (error) {
@@ -25,6 +27,8 @@ static enum ctl_status no_connection(const struct ctl *ctl, const char *path, in
 		return ctl_fail(CTL_LOST, "%s: there is no such socket: does the daemon run, with KTHREAD_CONTROL set?",
 		                path);
 	case -ECONNREFUSED:
+		if (stat(path, &file) == 0 && !S_ISSOCK(file.st_mode)) /* the kernel says no other than of a dead one */
+			return ctl_fail(CTL_LOST, "%s: that is no control socket", path);
 		return ctl_fail(CTL_LOST, "%s: nobody listens there any more: its daemon has ended", path);
 	case -EACCES:
 	case -EPERM:
@@ -41,7 +45,7 @@ static enum ctl_status no_connection(const struct ctl *ctl, const char *path, in
 	}
 }
 
-static enum ctl_status broken_connection(const struct ctl *ctl, int error)
+static enum ctl_status broken_connection(const struct ctl *ctl, const char *request, int error)
 {
 	char age[32];
 
@@ -54,7 +58,9 @@ static enum ctl_status broken_connection(const struct ctl *ctl, int error)
 	if (error != -ETIMEDOUT)
 		return ctl_fail(CTL_LOST, "the connection broke: %s", strerror(-error));
 	human_age(age, sizeof(age), (int64_t)ctl->wait_ns);
-	return ctl_fail(CTL_LOST, "no answer within %s; what was asked for may still happen (--wait: longer)", age);
+	return ctl_fail(CTL_LOST, "no answer within %s%s (--wait: longer)", age,
+	                strncmp(request, "dump", 4) == 0 ? ": is the daemon stopped?"
+	                                                 : "; what was asked for may still happen");
 }
 
 enum ctl_status ask_open(const struct ctl *ctl, struct connection *c, const char *request)
@@ -119,7 +125,7 @@ enum ctl_status ask(const struct ctl *ctl, struct connection *c, const char *req
 		return status;
 	error = connection_read_all(c, ctl->wait_ns, ctl->interrupt_fd);
 	if (error)
-		return broken_connection(ctl, error);
+		return broken_connection(ctl, request, error);
 	/* One line end at most, so that lines can be printed as others are. */
 	if (c->length > 0 && c->text[c->length - 1] == '\n')
 		c->text[--c->length] = '\0';

@@ -61,8 +61,6 @@ enum ctl_status run_dump(const struct ctl *ctl)
 	struct ctl_dump *dump = NULL;
 	enum ctl_status status;
 
-	if (ctl->json && ctl->text)
-		return ctl_fail(CTL_USAGE, "dump: --json and --text: give one of them");
 	if (!ctl->text)
 		status = ask_dump(ctl, &c, &dump);
 	else

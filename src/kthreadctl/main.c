@@ -251,7 +251,7 @@ static unsigned int take_option(struct ctl *ctl, int option, const char *given, 
 	case ':':
 		bad_usage("'%s': its value is missing", given);
 	default:
-		bad_usage("'%s' is no option, or takes no value", given);
+		bad_usage("'%s' is no option, or several begin so, or it takes no value", given);
 	}
 }
 
@@ -270,8 +270,10 @@ static void check(const struct ctl *ctl, const struct command *command, unsigned
 
 	if (targets > 1)
 		bad_usage("--socket, --pid and --name: give one of them");
-	if (ctl->target.socket && !*ctl->target.socket)
-		bad_usage("--socket: which path?");
+	if ((ctl->target.socket && !*ctl->target.socket) || (ctl->svg && !*ctl->svg))
+		bad_usage("%s: its path is empty", ctl->svg && !*ctl->svg ? "--svg" : "--socket");
+	if (ctl->json && (ctl->text || ctl->names || ctl->svg))
+		bad_usage("--json and --%s: give one of them", ctl->text ? "text" : ctl->names ? "names" : "svg");
 	if (given & ~command->options) {
 		const char *help = "";
 
@@ -306,7 +308,7 @@ int main(int argc, char **argv)
 		given |= take_option(&ctl, option, argv[optind - 1], &colour, &help);
 	if (optind == argc) {
 		if (!help)
-			bad_usage("which command?");
+			bad_usage("a command is missing");
 		help_all();
 		return (int)ctl_flush();
 	}

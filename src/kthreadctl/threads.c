@@ -176,6 +176,7 @@ __attribute__((format(printf, 3, 4))) static void line(FILE *out, const char *ke
 static void show_last(const struct ctl_dump *dump, const struct ctl_thread *thread, FILE *out)
 {
 	const struct ctl_last *last = &thread->last;
+	const bool from = last->from && *last->from; /* none: it was its first place */
 	char age[32], clock[32];
 
 	if (last->time_ns < 0) {
@@ -184,7 +185,7 @@ static void show_last(const struct ctl_dump *dump, const struct ctl_thread *thre
 	}
 	human_age(age, sizeof(age), dump->time_ns - last->time_ns);
 	human_clock(clock, sizeof(clock), human_epoch_ns(dump->time, dump->time_ns), last->time_ns);
-	line(out, "last placed", "%s ago (%s): %s -> %s", age, clock, last->from && *last->from ? last->from : "-",
+	line(out, "last placed", "%s ago (%s): %s%s%s", age, clock, from ? last->from : "", from ? " -> " : "",
 	     last->to && *last->to ? last->to : "-");
 	line(out, "why", "%s", threads_why(last->reason ? last->reason : "none"));
 	if (last->error)

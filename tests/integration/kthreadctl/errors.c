@@ -259,7 +259,8 @@ static void all__a_daemon_that_says_nothing(void **state)
 {
 	answers(NULL);
 	for (size_t r = 0; r < READERS; r++)
-		expect(3, NULL, "no answer within 100ms", "-w 100ms -s %s %s", fake.path, readers[r]);
+		expect(3, NULL, "no answer within 100ms: is the daemon stopped?", "-w 100ms -s %s %s", fake.path,
+		       readers[r]);
 	expect(3, NULL, "what was asked for may still happen", "-w 100ms -s %s park x", fake.path);
 	expect(3, NULL, "no answer within 300ms", "-w 100ms -s %s freeze --timeout 200ms", fake.path);
 	expect(3, NULL, "does not answer", "-w 100ms -s %s watch", fake.path);
@@ -349,9 +350,9 @@ static void target__nobody_listens(void **state)
 	file = fopen(path, "w");
 	assert_non_null(file);
 	fclose(file);
-	expect(3, NULL, "kthreadctl: ", "-s %s list", path);
+	expect(3, NULL, "/file: that is no control socket", "-s %s list", path);
 	expect(3, NULL, "there is no such socket", "-s %s/nothing list", ctl_dir);
-	expect(3, NULL, "kthreadctl: ", "-s %s list", ctl_dir);
+	expect(3, NULL, "that is no control socket", "-s %s list", ctl_dir);
 }
 
 /* As another user, if we are root; else nobody may write to it. */
@@ -407,7 +408,7 @@ static void target__a_long_path(void **state)
 static void usage__is_refused(void **state)
 {
 	static const char *const table[][2] = {
-	    {"", "which command?"},
+	    {"", "a command is missing"},
 	    {"nonsense", "'nonsense' is no command"},
 	    {"list extra", "'extra' is too much"},
 	    {"show", "'show' needs NAME"},
@@ -420,13 +421,16 @@ static void usage__is_refused(void **state)
 	    {"list --svg x", "'list' has no option --svg"},
 	    {"prometheus --json", "'prometheus' has no option --json"},
 	    {"park x --physical", "has no option --physical"},
-	    {"dump --json --text", "give one of them"},
+	    {"dump --json --text", "--json and --text: give one of them"},
 	    {"list --nonsense", "'--nonsense' is no option"},
 	    {"list -x", "'-x' is no option"},
-	    {"list --json=x", "'--json=x' is no option, or takes no value"},
+	    {"list --json=x", "or it takes no value"},
 	    {"list -s", "'-s': its value is missing"},
 	    {"-s x -p 7 list", "give one of them"},
-	    {"-s '' list", "which path?"},
+	    {"-s '' list", "--socket: its path is empty"},
+	    {"map --svg ''", "--svg: its path is empty"},
+	    {"list --names --json", "--json and --names: give one of them"},
+	    {"list --s", "'--s' is no option, or several begin so"},
 	    {"-p 0 list", "'0' is not a number from 1 to"},
 	    {"-p 12x list", "'12x' is not a number"},
 	    {"-p -4 list", "'-4' is not a number"},

@@ -48,8 +48,8 @@ _kthreadctl()
 		list) common="$common --json --names" ;;
 		top) common="$common --json --delay --count" ;;
 		watch) common="$common --json --for" ;;
-		map) common="$common --every --svg" ;;
-		timeline) common="$common --for --every --svg" ;;
+		map) common="$common --json --every --svg" ;;
+		timeline) common="$common --json --for --every --svg" ;;
 		dump) common="$common --json --text" ;;
 		cpu) common="$common --json --physical" ;;
 		freeze) common="$common --json --timeout" ;;

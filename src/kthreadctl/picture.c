@@ -3,7 +3,9 @@
  * The subcommands that draw.
  */
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -63,8 +65,11 @@ static enum ctl_status print_map(const struct ctl *ctl, const struct ctl_dump *d
 enum ctl_status run_map(const struct ctl *ctl)
 {
 	struct ctl_dump *dump = NULL;
-	enum ctl_status status = ask_dump(ctl, NULL, &dump);
+	enum ctl_status status;
 
+	if (ctl->json) /* all that the map is made of */
+		return run_dump(ctl);
+	status = ask_dump(ctl, NULL, &dump);
 	if (status == CTL_DONE)
 		status = print_map(ctl, dump);
 	model_free(dump);
@@ -80,6 +85,18 @@ struct recording {
 	uint64_t dump_ns; /* when we had it, by our clock */
 };
 
+/* In a line, as the events are. */
+static enum ctl_status print_begin(const struct ctl_dump *dump)
+{
+	char *line = json_dumps(dump->json, JSON_COMPACT);
+
+	if (!line)
+		return ctl_no_memory();
+	ctl_print(line);
+	free(line);
+	return CTL_DONE;
+}
+
 /* The dump is made when the stream has begun, so that nothing is lost between them. */
 static enum ctl_status begin_recording(struct recording *recording)
 {
@@ -88,6 +105,8 @@ static enum ctl_status begin_recording(struct recording *recording)
 	recording->dump_ns = clock_now_ns();
 	if (status != CTL_DONE)
 		return status;
+	if (recording->ctl->json)
+		return print_begin(recording->dump);
 	if (timeline_begin(recording->dump, &recording->timeline))
 		return ctl_no_memory();
 	if (isatty(STDERR_FILENO)) { /* somebody waits, and sees nothing until the end */
@@ -102,10 +121,19 @@ static enum ctl_status begin_recording(struct recording *recording)
 static enum ctl_status record(void *arg, const struct ctl_event *event, const char *line)
 {
 	struct recording *recording = arg;
+	enum ctl_status status = CTL_DONE;
 
-	(void)line;
-	if (!recording->timeline)
-		return begin_recording(recording);
+	if (!recording->dump)
+		status = begin_recording(recording);
+	if (recording->ctl->json) {
+		/* What is older than the dump is in it. */
+		if (status == CTL_DONE &&
+		    (event->type == CTL_EVENT_WATCH || event->time_ns >= recording->dump->time_ns))
+			ctl_print(line);
+		return status;
+	}
+	if (status != CTL_DONE || event->type == CTL_EVENT_WATCH)
+		return status;
 	return timeline_add(recording->timeline, event) ? ctl_no_memory() : CTL_DONE;
 }
 

@@ -222,6 +222,26 @@ static void timeline__of_a_cpu_that_goes(void **state)
 	expect(0, "</svg>\n", NULL, "-s %s timeline --for 100ms --svg -", control);
 }
 
+/* The dump in a line, then the stream as `watch --json` has it: all that the picture is drawn from. */
+static void timeline__as_json(void **state)
+{
+	struct terminal t;
+	size_t at = 0;
+
+	terminal_start(&t, 24, 200, "dumb", "-s %s timeline --json", control);
+	terminal_await(&t, &at, "{\"format\":\"kthread-dump\",");
+	terminal_await(&t, &at, "\"steps\":[]}\r\n{\"event\":\"watch\",");
+	machine_do("off 5");
+	terminal_await(&t, &at, "\r\n{\"event\":\"cpu\",");
+	machine_do("on 5");
+	terminal_await(&t, &at, "\"usable\":true");
+	kill(t.pid, SIGTERM);
+	assert_int_equal(terminal_end(&t), 1000 + SIGTERM);
+	assert_null(strstr(t.text, "watching")); /* nothing but JSON on either output */
+	free(t.text);
+	expect(2, NULL, "--json and --svg: give one of them", "-s %s timeline --json --svg x", control);
+}
+
 static void top__on_a_terminal(void **state)
 {
 	struct terminal t;
@@ -266,6 +286,7 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(freeze__and_thaw),
 	    cmocka_unit_test(watch__what_happens),
 	    cmocka_unit_test(timeline__of_a_cpu_that_goes),
+	    cmocka_unit_test(timeline__as_json),
 	    cmocka_unit_test(top__on_a_terminal),
 	    cmocka_unit_test(daemon__killed_while_it_is_watched),
 	};

@@ -99,6 +99,7 @@ static void readers__a_whole_dump(void **state)
 	expect(0, "kthread", NULL, "-s %s map --color=never", fake.path);
 	expect(0, "</svg>\n", NULL, "-s %s map --every --svg -", fake.path);
 	expect(1, NULL, "/nowhere/x.svg: cannot be written: No such file", "-s %s map --svg /nowhere/x.svg", fake.path);
+	expect(0, DUMP, NULL, "-s %s map --json", fake.path);
 	expect(0, "\"wakes_per_s\":null", NULL, "-s %s top -c 1 -j", fake.path);
 	expect_request("dump json");
 }

@@ -38,7 +38,7 @@ struct ctl {
 	uint64_t delay_ns;
 	uint64_t count; /* of blocks; 0: without end */
 	const char *svg;
-	int interrupt_fd; /* ends the wait for a reply when it is readable; -1: none */
+	int interrupt_fd; /* ends the wait for a reply, or for events, when it is readable; -1: none */
 	int argc;         /* what follows the name of the subcommand */
 	char **argv;
 };

@@ -55,7 +55,7 @@ static const struct command {
      "Threads of a class that are placed alike share a row. As JSON it is the dump.\n"},
     {"timeline", "", 0, 0, OPT_JSON | OPT_FOR | OPT_EVERY | OPT_SVG, run_timeline,
      "a picture of what happens to the CPUs and threads",
-     "Watches for the time of --for, then draws it. As JSON: a dump in the first line, then an event in each, as they\n"
+     "Watches for the time of --for, or until Ctrl-C, then draws it. As JSON: a dump in the first line, then an event in each, as they\n"
      "come.\n"},
     {"dump", "", 0, 0, OPT_JSON | OPT_TEXT, run_dump, "the daemon's dump, as it is", ""},
     {"prometheus", "", 0, 0, 0, run_prometheus, "counters and gauges in Prometheus' text format", ""},

@@ -4,9 +4,11 @@
  */
 #include <errno.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "kthreadctl/ask.h"
@@ -151,6 +153,54 @@ static enum ctl_status print_recording(const struct recording *recording, FILE *
 	return error ? ctl_no_memory() : CTL_DONE;
 }
 
+/* Ctrl-C makes a descriptor readable from now on; -1: it is ignored, or none can be had, and all is as it was. */
+static int begin_interrupts(sigset_t *before)
+{
+	struct sigaction action;
+	sigset_t set;
+	int fd;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	if (sigaction(SIGINT, NULL, &action) != 0 || action.sa_handler == SIG_IGN)
+		return -1;
+	fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (fd >= 0)
+		sigprocmask(SIG_BLOCK, &set, before);
+	return fd;
+}
+
+/* One that was meant is taken: it must not act now. */
+static void end_interrupts(int fd, const sigset_t *before, bool meant)
+{
+	const struct timespec at_once = {0};
+	sigset_t set;
+
+	if (fd < 0)
+		return;
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	if (meant)
+		sigtimedwait(&set, NULL, &at_once);
+	close(fd);
+	sigprocmask(SIG_SETMASK, before, NULL);
+}
+
+/* Until the time is over, or Ctrl-C says that it is; before there is anything to draw that ends us as it does others. */
+static enum ctl_status follow(const struct ctl *ctl, struct connection *c, struct recording *recording)
+{
+	struct ctl own = *ctl;
+	enum ctl_status status;
+	sigset_t before;
+
+	own.interrupt_fd = begin_interrupts(&before);
+	recording->ctl = &own;
+	status = stream_follow(&own, c, ctl->for_ns, record, recording);
+	recording->ctl = ctl;
+	end_interrupts(own.interrupt_fd, &before, recording->timeline);
+	return status == CTL_INTERRUPTED ? CTL_DONE : status;
+}
+
 enum ctl_status run_timeline(const struct ctl *ctl)
 {
 	struct recording recording = {.ctl = ctl};
@@ -159,8 +209,10 @@ enum ctl_status run_timeline(const struct ctl *ctl)
 	FILE *file = ctl->svg ? open_picture(ctl->svg) : stdout;
 	enum ctl_status status = file ? ask_open(ctl, &c, "watch") : CTL_REFUSED;
 
-	if (status == CTL_DONE)
+	if (status == CTL_DONE && ctl->json)
 		status = stream_follow(ctl, &c, ctl->for_ns, record, &recording);
+	else if (status == CTL_DONE)
+		status = follow(ctl, &c, &recording);
 	/* Also if the daemon has gone meanwhile: how that came is what one wants to see. */
 	if (recording.timeline && print_recording(&recording, file) != CTL_DONE)
 		status = CTL_REFUSED;

@@ -56,7 +56,7 @@ enum ctl_status stream_follow(const struct ctl *ctl, struct connection *c, uint6
 	enum ctl_status status = CTL_DONE;
 
 	while (status == CTL_DONE && !c->ended) {
-		struct pollfd fd = {.fd = c->fd, .events = POLLIN};
+		struct pollfd fds[] = {{.fd = c->fd, .events = POLLIN}, {.fd = ctl->interrupt_fd, .events = POLLIN}};
 		const uint64_t now_ns = clock_now_ns();
 		uint64_t left_ns = end_ns == UINT64_MAX ? UINT64_MAX : end_ns - (now_ns < end_ns ? now_ns : end_ns);
 		int error = 0;
@@ -66,13 +66,16 @@ enum ctl_status stream_follow(const struct ctl *ctl, struct connection *c, uint6
 			left_ns = ctl->wait_ns;
 		if (now_ns >= end_ns)
 			return CTL_DONE;
-		if (poll(&fd, 1, clock_poll_ms(left_ns)) > 0)
+		poll(fds, 2, clock_poll_ms(left_ns));
+		if (fds[0].revents)
 			error = connection_read(c);
 		else if (!f.begun && clock_now_ns() - begin_ns >= ctl->wait_ns)
 			return ctl_fail(CTL_LOST, "the daemon does not answer: is it stopped?");
 		if (error)
 			return ctl_fail(CTL_LOST, "the connection broke: %s", strerror(-error));
 		status = take_lines(&f, c);
+		if (status == CTL_DONE && fds[1].revents)
+			status = CTL_INTERRUPTED;
 	}
 	if (status == CTL_DONE)
 		status =

@@ -222,6 +222,20 @@ static void timeline__of_a_cpu_that_goes(void **state)
 	expect(0, "</svg>\n", NULL, "-s %s timeline --for 100ms --svg -", control);
 }
 
+/* Whoever has seen enough need not wait for an hour to see it drawn. */
+static void timeline__until_ctrl_c(void **state)
+{
+	struct terminal t;
+	size_t at = 0;
+
+	terminal_start(&t, 40, 120, "dumb", "-s %s timeline --every --for 1h", control);
+	terminal_await(&t, &at, "watching for 1h 00m");
+	terminal_type(&t, "\003");
+	terminal_await(&t, &at, "poll/3");
+	assert_int_equal(terminal_end(&t), 0);
+	free(t.text);
+}
+
 /* The dump in a line, then the stream as `watch --json` has it: all that the picture is drawn from. */
 static void timeline__as_json(void **state)
 {
@@ -286,6 +300,7 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(freeze__and_thaw),
 	    cmocka_unit_test(watch__what_happens),
 	    cmocka_unit_test(timeline__of_a_cpu_that_goes),
+	    cmocka_unit_test(timeline__until_ctrl_c),
 	    cmocka_unit_test(timeline__as_json),
 	    cmocka_unit_test(top__on_a_terminal),
 	    cmocka_unit_test(daemon__killed_while_it_is_watched),

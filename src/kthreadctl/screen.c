@@ -62,7 +62,7 @@ static void give_terminal(void)
 
 int screen_open(void)
 {
-	static const int taken[] = {SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGWINCH};
+	static const int taken[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGTSTP, SIGWINCH};
 	sigset_t set;
 
 	sigemptyset(&set);

@@ -109,7 +109,7 @@ static void top__is_redrawn_and_q_ends_it(void **state)
 
 static void top__ctrl_c_and_signals_end_it(void **state)
 {
-	static const int signals[] = {0, SIGTERM, SIGHUP, SIGINT};
+	static const int signals[] = {0, SIGTERM, SIGHUP, SIGINT, SIGQUIT};
 
 	for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++) {
 		size_t at;

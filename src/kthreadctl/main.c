@@ -4,6 +4,7 @@
  * subcommand, and options before and after it.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <langinfo.h>
 #include <locale.h>
@@ -292,6 +293,16 @@ static void check(const struct ctl *ctl, const struct command *command, unsigned
 		bad_usage("'%s': '%s' is too much", command->name, ctl->argv[command->most]);
 }
 
+/* Started with a standard stream closed, that must not become the socket, to which all would be printed. */
+static void keep_standard_streams(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		/* The wrong way round, so that it cannot be used: as if it were closed still. */
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+			exit(CTL_REFUSED);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	struct ctl ctl = {.wait_ns = WAIT_NS,
@@ -305,6 +316,7 @@ int main(int argc, char **argv)
 	bool help = false;
 	int option;
 
+	keep_standard_streams();
 	setlocale(LC_CTYPE, "");
 	opterr = 0;
 	while ((option = getopt_long(argc, argv, ":s:p:n:w:hVjf:d:c:", known, NULL)) != -1)

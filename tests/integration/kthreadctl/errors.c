@@ -268,28 +268,39 @@ static void all__a_daemon_that_says_nothing(void **state)
 	expect(0, NULL, NULL, "-s %s watch --for 100ms", fake.path);
 }
 
-static void output__cannot_be_written(void **state)
+/* full: on a device that is always full, or -1: stdout is closed. */
+static int status_without_output(int full, const char *command)
 {
-	const int out = dup(1), full = open("/dev/full", O_WRONLY | O_CLOEXEC);
 	int status;
 	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		dup2(open("/dev/null", O_WRONLY), 2);
+		if (full < 0)
+			close(1);
+		else
+			dup2(full, 1);
+		execl(ctl_program, ctl_program, "-s", fake.path, command, NULL);
+		_exit(127);
+	}
+	CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static void output__cannot_be_written(void **state)
+{
+	const int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
 
 	answers(DUMP);
 	if (full < 0)
 		skip();
-	fflush(NULL);
-	pid = fork();
-	if (pid == 0) {
-		dup2(full, 1);
-		dup2(open("/dev/null", O_WRONLY), 2);
-		execl(ctl_program, ctl_program, "-s", fake.path, "dump", NULL);
-		_exit(127);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 1);
+	assert_int_equal(status_without_output(full, "dump"), 1);
+	assert_int_equal(status_without_output(-1, "dump"), 1);
+	answers(WATCH); /* which the socket would take, were it stdout */
+	assert_int_equal(status_without_output(-1, "watch"), 1);
 	close(full);
-	close(out);
 }
 
 /* ---- which daemon ----------------------------------------------------------------------------------------------- */

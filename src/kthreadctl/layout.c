@@ -241,16 +241,6 @@ static int by_first(const void *a, const void *b)
 	return x->thread < y->thread ? -1 : x->thread > y->thread;
 }
 
-char *layout_list(const struct ctl_dump *d, const cpu_set_t *set)
-{
-	const int length = kthread_cpulist_format(d->setsize, set, NULL, 0);
-	char *list = length < 0 ? NULL : malloc((size_t)length + 1);
-
-	if (list)
-		kthread_cpulist_format(d->setsize, set, list, (size_t)length + 1);
-	return list;
-}
-
 /* One CPU, a short list, or how many. */
 static void print_cpus(const struct ctl_dump *d, const char *what, const cpu_set_t *set, char *text, size_t size)
 {
@@ -456,7 +446,7 @@ bool layout_has(const struct ctl_dump *d, const struct layout *l, unsigned int c
 /* ", what LIST", unless that is empty. */
 static bool say(FILE *f, const struct ctl_dump *d, const char *what, const cpu_set_t *set)
 {
-	char *list = layout_list(d, set);
+	char *list = model_list(d, set);
 	const bool said = list;
 
 	if (said && *list)
@@ -510,20 +500,4 @@ char *layout_summary(const struct ctl_dump *d)
 		return text;
 	free(text);
 	return NULL;
-}
-
-void layout_duration(int64_t ns, char text[16])
-{
-	const int64_t ms = ns / 1000000;
-
-	if (ms < 1000)
-		snprintf(text, 16, "%d ms", (int)ms);
-	else if (ms < 10000)
-		snprintf(text, 16, "%d.%d s", (int)(ms / 1000), (int)(ms % 1000 / 100));
-	else if (ms < 600000)
-		snprintf(text, 16, "%d s", (int)(ms / 1000));
-	else if (ms < 36000000)
-		snprintf(text, 16, "%d min", (int)(ms / 60000));
-	else
-		snprintf(text, 16, "%lld h", (long long)(ms / 3600000 % 10000000));
 }

@@ -85,9 +85,5 @@ bool layout_has(const struct ctl_dump *dump, const struct layout *layout, unsign
 
 /* "8 CPUs on 4 nodes, usable 0-4,7, offline 5, ...": caller frees; NULL if there is no memory. */
 char *layout_summary(const struct ctl_dump *dump);
-/* A set as a cpulist: caller frees; NULL if there is no memory. */
-char *layout_list(const struct ctl_dump *dump, const cpu_set_t *set);
-/* "4.5 s", "45 s", "3 h": at most 15 bytes with the NUL. */
-void layout_duration(int64_t ns, char text[16]);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kthreadctl/human.h"
 #include "kthreadctl/layout.h"
 #include "kthreadctl/text.h"
 
@@ -243,13 +244,13 @@ static void note(struct painter *p, const struct row *row)
 {
 	const unsigned int taken = p->name + p->state + p->wish + p->layout.n_columns * p->pitch + p->layout.n_gaps;
 	const char *error = row->thread->last.error;
-	char text[80] = "broken", time[16];
+	char text[80] = "broken", time[32];
 	size_t length;
 
 	if (!row->broken && !error)
 		return;
 	if (row->broken && row->broken_ns >= 0) {
-		layout_duration(row->broken_ns, time);
+		human_age(time, sizeof(time), row->broken_ns);
 		snprintf(text, sizeof(text), "broken %s", time);
 	}
 	length = row->broken ? strlen(text) : 0;

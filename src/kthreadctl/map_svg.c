@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kthreadctl/human.h"
 #include "kthreadctl/layout.h"
 #include "kthreadctl/map.h"
 #include "kthreadctl/svg.h"
@@ -77,10 +78,10 @@ static int place_columns(struct canvas *c)
 static void note_text(const struct row *row, char *text, size_t size)
 {
 	const char *error = row->thread->last.error;
-	char time[16] = "";
+	char time[32] = "";
 
 	if (row->broken_ns >= 0)
-		layout_duration(row->broken_ns, time);
+		human_age(time, sizeof(time), row->broken_ns);
 	snprintf(text, size, "%s%s%s%s%.24s", row->broken ? "broken" : "", *time ? " " : "", time,
 	         row->broken && error ? ", " : "", error ? error : "");
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <kthread/placement.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -636,4 +637,14 @@ void model_event_free(struct ctl_event *event)
 int model_cpus(const struct ctl_dump *dump, const char *list, cpu_set_t *set)
 {
 	return kt_cpulist_read(list, dump->width, dump->setsize, set) ? -EINVAL : 0;
+}
+
+char *model_list(const struct ctl_dump *dump, const cpu_set_t *set)
+{
+	const int length = kthread_cpulist_format(dump->setsize, set, NULL, 0);
+	char *list = length < 0 ? NULL : malloc((size_t)length + 1);
+
+	if (list)
+		kthread_cpulist_format(dump->setsize, set, list, (size_t)length + 1);
+	return list;
 }

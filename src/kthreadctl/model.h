@@ -197,6 +197,9 @@ void model_event_free(struct ctl_event *event);
 /* A cpulist of the daemon's as a set (dump->setsize bytes); CPUs that the dump holds impossible are left out. -EINVAL. */
 int model_cpus(const struct ctl_dump *dump, const char *list, cpu_set_t *set);
 
+/* A set as a cpulist, to be freed; "" for no CPU. NULL: no memory. */
+char *model_list(const struct ctl_dump *dump, const cpu_set_t *set);
+
 /* "possible", "present", ... */
 const char *model_set_name(enum ctl_set set);
 

@@ -42,22 +42,11 @@ static int compare_rates(const void *a, const void *b)
 	return threads_compare(left->thread, right->thread);
 }
 
-static const struct ctl_thread **by_tid(const struct ctl_dump *dump)
-{
-	const struct ctl_thread **list = calloc(dump->n_threads + 1, sizeof(const struct ctl_thread *));
-
-	for (size_t i = 0; list && i < dump->n_threads; i++)
-		list[i] = &dump->threads[i];
-	if (list)
-		qsort(list, dump->n_threads, sizeof(const struct ctl_thread *), compare_tids);
-	return list;
-}
-
 struct rate *rates(const struct ctl_dump *before, const struct ctl_dump *now)
 {
 	const bool comparable = before && before->pid == now->pid && before->time_ns < now->time_ns;
 	const double seconds = comparable ? (double)(now->time_ns - before->time_ns) / 1e9 : 0;
-	const struct ctl_thread **old = comparable ? by_tid(before) : NULL;
+	const struct ctl_thread **old = comparable ? threads_by(before, compare_tids) : NULL;
 	struct rate *list = calloc(now->n_threads + 1, sizeof(*list));
 
 	if (comparable && !old) {

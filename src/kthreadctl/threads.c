@@ -2,7 +2,6 @@
 #include "kthreadctl/threads.h"
 
 #include <inttypes.h>
-#include <kthread/placement.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,12 +23,12 @@ int threads_compare(const struct ctl_thread *left, const struct ctl_thread *righ
 	return (left->tid > right->tid) - (left->tid < right->tid);
 }
 
-static int compare(const void *a, const void *b)
+static int compare_in_list(const void *a, const void *b)
 {
 	return threads_compare(*(const struct ctl_thread *const *)a, *(const struct ctl_thread *const *)b);
 }
 
-const struct ctl_thread **threads_sorted(const struct ctl_dump *dump)
+const struct ctl_thread **threads_by(const struct ctl_dump *dump, int (*compare)(const void *a, const void *b))
 {
 	const struct ctl_thread **list = calloc(dump->n_threads + 1, sizeof(const struct ctl_thread *));
 
@@ -40,17 +39,19 @@ const struct ctl_thread **threads_sorted(const struct ctl_dump *dump)
 	return list;
 }
 
+const struct ctl_thread **threads_sorted(const struct ctl_dump *dump)
+{
+	return threads_by(dump, compare_in_list);
+}
+
 char *threads_cpus(const struct ctl_dump *dump, const cpu_set_t *set)
 {
-	const int length = set ? kthread_cpulist_format(dump->setsize, set, NULL, 0) : 0;
-	char *text;
+	char *list = set ? model_list(dump, set) : strdup("-");
 
-	if (length <= 0)
-		return strdup("-");
-	text = malloc((size_t)length + 1);
-	if (text)
-		kthread_cpulist_format(dump->setsize, set, text, (size_t)length + 1);
-	return text;
+	if (!list || *list)
+		return list;
+	free(list);
+	return strdup("-");
 }
 
 char *threads_wish(const struct ctl_dump *dump, const struct ctl_thread *thread)

@@ -17,7 +17,8 @@
 
 /* By class, number and tid, as for qsort(). */
 int threads_compare(const struct ctl_thread *left, const struct ctl_thread *right);
-/* All in this order: an array of pointers, to be freed. NULL: no memory. */
+/* All in an order that qsort() is told, or in that one: an array of pointers, to be freed. NULL: no memory. */
+const struct ctl_thread **threads_by(const struct ctl_dump *dump, int (*compare)(const void *a, const void *b));
 const struct ctl_thread **threads_sorted(const struct ctl_dump *dump);
 
 /* A cpulist, to be freed; "-" for no CPU, and for NULL. NULL: no memory. */

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "kthreadctl/lanes.h"
-#include "kthreadctl/layout.h"
 #include "machine/cpumask.h"
 
 #define CHANGES_MOST 200000
@@ -234,7 +233,7 @@ static int begin_thread(struct timeline *t, const struct ctl_thread *thread)
 	lane = add_lane(t, thread->tid, thread->name);
 	if (!lane)
 		return -ENOMEM;
-	cpus = layout_list(t->dump, thread->effective);
+	cpus = model_list(t->dump, thread->effective);
 	lane->cpus = cpus ? keep(t, cpus) : NULL;
 	free(cpus);
 	if (!lane->cpus) {
@@ -498,7 +497,7 @@ static int view_cpus(const struct timeline *t, size_t most, struct lane_view *v)
 			continue;
 		}
 		v->cpus[v->n_cpus].lane = first; /* at or before i: those behind have been read */
-		v->cpus[v->n_cpus].cpus = layout_list(t->dump, set);
+		v->cpus[v->n_cpus].cpus = model_list(t->dump, set);
 		if (!v->cpus[v->n_cpus++].cpus)
 			goto no_memory;
 	}

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kthreadctl/human.h"
 #include "kthreadctl/lanes.h"
 #include "kthreadctl/layout.h"
 #include "kthreadctl/svg.h"
@@ -166,13 +167,13 @@ static double head(struct canvas *c, FILE *f, char *summary)
 {
 	const struct ctl_dump *d = c->t->dump;
 	const double room = c->width - 2 * MARGIN;
-	char text[512], duration[16];
+	char text[512], duration[32];
 	double y = MARGIN + 16;
 
 	snprintf(text, sizeof(text), "%.200s \xc2\xb7 pid %" PRId64, d->process, d->pid);
 	if (f)
 		svg_text(f, "t b", 18, SVG_START, MARGIN, y, room, text);
-	layout_duration(c->view.end - c->view.begin, duration);
+	human_age(duration, sizeof(duration), c->view.end - c->view.begin);
 	snprintf(text, sizeof(text), "%.100s, for %s \xc2\xb7 libkthread %.100s \xc2\xb7 %zu threads, %zu events",
 	         d->time, duration, d->library, c->t->n_threads, c->t->events);
 	y += 22;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kthreadctl/human.h"
 #include "kthreadctl/lanes.h"
 #include "kthreadctl/layout.h"
 #include "kthreadctl/text.h"
@@ -183,9 +184,9 @@ static void remarks(const struct painter *p, const struct timeline *t)
 
 static void head(const struct painter *p, const struct timeline *t)
 {
-	char text[512], duration[16];
+	char text[512], duration[32];
 
-	layout_duration(p->view.end - p->view.begin, duration);
+	human_age(duration, sizeof(duration), p->view.end - p->view.begin);
 	snprintf(text, sizeof(text), "%.200s (pid %" PRId64 "), %.100s, for %s, %zu events", t->dump->process,
 	         t->dump->pid, t->dump->time, duration, t->events);
 	text_print(p->f, text, p->width, p->options->utf8);

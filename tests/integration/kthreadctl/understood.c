@@ -8,7 +8,6 @@
 #include "../../unit/kthreadctl/svg_check.h"
 #include "base/trace.h"
 #include "kthreadctl/lanes.h"
-#include "kthreadctl/layout.h"
 #include "kthreadctl/timeline.h"
 #include "sim.h"
 
@@ -53,7 +52,7 @@ static void says_the_same(const struct ctl_dump *d, const struct kthread *k, con
 	const struct ctl_thread *t = found(d, k);
 	const size_t size = kthread_setsize();
 	cpu_set_t *is = calloc(1, size);
-	char list[1024], *model = layout_list(d, t->effective);
+	char list[1024], *model = model_list(d, t->effective);
 
 	assert_non_null(is);
 	assert_non_null(model);

@@ -217,7 +217,7 @@ static void svg_says_all(void **state)
 	struct ctl_dump *d = dump_load("cpus-8.json");
 	char *svg = svg_map(d, false);
 
-	assert_int_equal(lines_with(svg, ">broken 45 s"), 2);
+	assert_int_equal(lines_with(svg, ">broken 45.0s"), 2);
 	assert_int_equal(lines_with(svg, "class=\"off\""), 2);      /* CPU 5, the legend */
 	assert_int_equal(lines_with(svg, "class=\"unusable\""), 2); /* CPU 6, the legend */
 	assert_int_equal(lines_with(svg, "class=\"told\""), 5);     /* four runs of libfoo's, the legend */

@@ -39,17 +39,22 @@ struct painter {
 	struct lane_view view;
 	unsigned int width, name, bins;
 	bool used[SIGNS];
+	const char *colour; /* what is on */
 };
 
-static void put(const struct painter *p, unsigned int sign)
+/* "" = none. A lane is long, and of few colours. */
+static void colour(struct painter *p, const char *sgr)
 {
-	const bool colour = p->options->colour && *signs[sign].colour;
+	if (!p->options->colour || strcmp(p->colour, sgr) == 0)
+		return;
+	fprintf(p->f, *sgr ? "\033[0;%sm" : "\033[0m", sgr);
+	p->colour = sgr;
+}
 
-	if (colour)
-		fprintf(p->f, "\033[0;%sm", signs[sign].colour);
+static void put(struct painter *p, unsigned int sign)
+{
+	colour(p, signs[sign].colour);
 	fputs(p->options->utf8 ? signs[sign].utf8 : signs[sign].ascii, p->f);
-	if (colour)
-		fputs("\033[0m", p->f);
 }
 
 static int64_t bin_begin(const struct painter *p, unsigned int bin)
@@ -96,6 +101,7 @@ static void draw_lane(struct painter *p, const char *what, const char *name, con
 		p->used[sign] = true;
 		put(p, sign);
 	}
+	colour(p, "");
 	fputc('\n', p->f);
 }
 
@@ -137,7 +143,7 @@ static void say(const struct painter *p, const char *text)
 	}
 }
 
-static void legend(const struct painter *p)
+static void legend(struct painter *p)
 {
 	unsigned int at = 0;
 
@@ -154,6 +160,7 @@ static void legend(const struct painter *p)
 		fputs(at > 0 ? "   " : "", p->f);
 		at += (at > 0 ? 3 : 0) + columns;
 		put(p, i);
+		colour(p, "");
 		fprintf(p->f, " %s", signs[i].meaning);
 	}
 	fputc('\n', p->f);
@@ -195,7 +202,7 @@ static void head(const struct painter *p, const struct timeline *t)
 
 int timeline_text(const struct timeline *t, int64_t end_ns, const struct map_options *options, FILE *f)
 {
-	struct painter p = {.f = f, .options = options};
+	struct painter p = {.f = f, .options = options, .colour = ""};
 	int error = lanes_view(t, end_ns, CPUS_MOST, t->n_threads, options->every, &p.view);
 
 	if (error)

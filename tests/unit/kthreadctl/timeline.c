@@ -300,6 +300,41 @@ static void terminal(void **state)
 	model_free(d);
 }
 
+/* Colours change nothing else, are told once where they begin, and are off at each line's end. */
+static void terminal_in_colour(void **state)
+{
+	struct ctl_dump *d = dump_load("cpus-8.json");
+	struct timeline *t = begin(d);
+	char *plain, *colourful, *to;
+	char on[32] = "";
+
+	dump_events("events-8.jsonl", add, t);
+	plain = text_of(t, d->time_ns + 10 * SECOND, (struct map_options){.width = 100});
+	colourful = text_of(t, d->time_ns + 10 * SECOND, (struct map_options){.width = 100, .colour = true});
+	assert_non_null(strstr(colourful, "\033[0;1;31m!"));
+	to = colourful;
+	for (char *from = colourful; *from; from++) {
+		if (*from == '\033') {
+			char *end = strchr(from, 'm');
+
+			assert_non_null(end);
+			*end = '\0';
+			assert_string_not_equal(from, on);
+			snprintf(on, sizeof(on), "%s", strcmp(from, "\033[0") == 0 ? "" : from);
+			from = end;
+		} else {
+			assert_true(*from != '\n' || !*on);
+			*to++ = *from;
+		}
+	}
+	*to = '\0';
+	assert_string_equal(colourful, plain);
+	free(plain);
+	free(colourful);
+	timeline_free(t);
+	model_free(d);
+}
+
 static void huge_is_bounded(void **state)
 {
 	struct ctl_dump *d = dump_made(4096, 10000);
@@ -380,6 +415,7 @@ int main(void)
 	    cmocka_unit_test(numbers_that_come_late),
 	    cmocka_unit_test(svg),
 	    cmocka_unit_test(terminal),
+	    cmocka_unit_test(terminal_in_colour),
 	    cmocka_unit_test(huge_is_bounded),
 	    cmocka_unit_test(many_cpus),
 	    cmocka_unit_test(ticks),

@@ -56,8 +56,8 @@ static const struct command {
      "Threads of a class that are placed alike share a row. As JSON it is the dump.\n"},
     {"timeline", "", 0, 0, OPT_JSON | OPT_FOR | OPT_EVERY | OPT_SVG, run_timeline,
      "a picture of what happens to the CPUs and threads",
-     "Watches for the time of --for, or until Ctrl-C, then draws it. As JSON: a dump in the first line, then an event in each, as they\n"
-     "come.\n"},
+     "Watches for the time of --for, or until Ctrl-C, then draws it.\n"
+     "As JSON: a dump in the first line, then an event in each, as they come.\n"},
     {"dump", "", 0, 0, OPT_JSON | OPT_TEXT, run_dump, "the daemon's dump, as it is", ""},
     {"prometheus", "", 0, 0, 0, run_prometheus, "counters and gauges in Prometheus' text format", ""},
     {"park", "NAME", 1, 1, OPT_JSON, run_park, "park a thread, and wait until it is", ""},
@@ -126,7 +126,7 @@ static void help_all(void)
 		snprintf(usage, sizeof(usage), "%s %s", commands[i].name, commands[i].arguments);
 		printf("  %-26s %s\n", usage, commands[i].summary);
 	}
-	printf("\n'kthreadctl COMMAND --help' tells the options of a command.\n%s", common_help);
+	printf("\n'kthreadctl COMMAND --help' tells the options of a command.\n\n%s", common_help);
 }
 
 static void help_one(const struct command *command)

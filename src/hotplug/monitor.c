@@ -30,6 +30,8 @@
 #define SETTLE_NS (10 * KT_NS_PER_MS)
 /* Whom the monitor serves does not wait longer than that for a transition of somebody else's; the look is tried again. */
 #define SERVING_NS (100 * KT_NS_PER_MS)
+/* Where it cannot poll. */
+#define BLIND_NS (100 * KT_NS_PER_MS)
 
 static struct monitor {
 	struct kthread *thread;
@@ -114,12 +116,20 @@ static void look(struct monitor *m, enum kt_doubt doubt, bool again)
 static void sleep_until_event(struct pollfd *fds, nfds_t count, uint64_t deadline)
 {
 	const uint64_t now = kt_now();
-	const struct timespec left = kt_timespec(deadline > now ? deadline - now : 0);
+	const uint64_t left = deadline > now ? deadline - now : 0;
+	const struct timespec until_then = kt_timespec(left);
+	const struct timespec blind = kt_timespec(left < BLIND_NS ? left : BLIND_NS);
+	bool no_poll;
 
-	if (ppoll(fds, count, deadline == KT_NEVER ? NULL : &left, NULL) <= 0) {
-		for (nfds_t i = 0; i < count; i++)
-			fds[i].revents = 0;
-	}
+	errno = 0;
+	if (ppoll(fds, count, deadline == KT_NEVER ? NULL : &until_then, NULL) > 0)
+		return;
+	/* RLIMIT_NOFILE is below `count` by now: instead of spinning it looks at each of them after a while */
+	no_poll = errno == EINVAL;
+	if (no_poll)
+		nanosleep(&blind, NULL);
+	for (nfds_t i = 0; i < count; i++)
+		fds[i].revents = no_poll && fds[i].fd >= 0 ? POLLIN : 0;
 }
 
 static void turn(struct monitor *m)

@@ -380,6 +380,34 @@ static uint64_t cpu_ns(pid_t tid)
 	return (uint64_t)used.tv_sec * 1000 * MS + (uint64_t)used.tv_nsec;
 }
 
+/* poll(2) takes no more descriptors than a process may have: the monitor goes on, and does not spin. */
+static void fewer_descriptors_than_the_monitor_polls(void **state)
+{
+	const struct timespec pause = {.tv_nsec = (long)(400 * MS)};
+	struct rlimit before;
+	struct rlimit few;
+	uint64_t used;
+	pid_t monitor;
+	int fd;
+
+	begin();
+	monitor = sim_task("kthread-monitor");
+	fd = control_connect();
+	assert_true(answers()); /* then it has been let in, too */
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = before;
+	few.rlim_cur = 2;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	control_send(fd, "version"); /* a client that it has */
+	assert_non_null(strstr(control_rest(fd), "\"ok\":true"));
+	used = cpu_ns(monitor);
+	nanosleep(&pause, NULL); /* what it uses meanwhile is what this is about */
+	assert_true(cpu_ns(monitor) - used < (uint64_t)pause.tv_nsec / 4);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_true(answers());
+	end();
+}
+
 /* Nobody can be let in, and nobody spins for it; later he is. */
 static void no_descriptor_for_a_client(void **state)
 {
@@ -445,6 +473,7 @@ int main(void)
 	    cmocka_unit_test(clients__refused_at_any_moment),
 	    cmocka_unit_test(clients__a_thousand),
 	    cmocka_unit_test(client__of_another_user),
+	    cmocka_unit_test(fewer_descriptors_than_the_monitor_polls),
 	    cmocka_unit_test(no_descriptor_for_a_client),
 	};
 

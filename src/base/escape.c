@@ -30,6 +30,12 @@ static size_t character(const unsigned char *text, size_t length)
 	return code < least[wanted] || (code >= 0xd800 && code < 0xe000) || code > 0x10ffff ? 0 : wanted;
 }
 
+/* Of ASCII, or those of ISO 6429 above it, U+0080 to U+009F. Of a character of UTF-8. */
+static bool is_control(const unsigned char *text)
+{
+	return text[0] < 0x20 || text[0] == 0x7f || (text[0] == 0xc2 && text[1] < 0xa0);
+}
+
 size_t kt_escape_json(char *to, size_t size, const char *text, size_t length, const char **ret_rest)
 {
 	const char *const end = text + length;
@@ -45,9 +51,11 @@ size_t kt_escape_json(char *to, size_t size, const char *text, size_t length, co
 		if (!written) {
 			piece = "\xef\xbf\xbd";
 			written = 3;
-		} else if (byte == '"' || byte == '\\' || byte < 0x20 || byte == 0x7f) {
-			written = (size_t)snprintf(escaped, sizeof(escaped),
-			                           byte == '"' || byte == '\\' ? "\\%c" : "\\u%04x", byte);
+		} else if (byte == '"' || byte == '\\') {
+			written = (size_t)snprintf(escaped, sizeof(escaped), "\\%c", byte);
+			piece = escaped;
+		} else if (is_control((const unsigned char *)text)) {
+			written = (size_t)snprintf(escaped, sizeof(escaped), "\\u%04x", (unsigned char)text[taken - 1]);
 			piece = escaped;
 		}
 		if (written > size - have)
@@ -58,4 +66,22 @@ size_t kt_escape_json(char *to, size_t size, const char *text, size_t length, co
 	}
 	*ret_rest = text;
 	return have;
+}
+
+void kt_make_printable(char *text)
+{
+	char *to = text;
+
+	while (*text) {
+		const size_t length = character((const unsigned char *)text, 4); /* it stops at a NUL */
+
+		if (length && !is_control((const unsigned char *)text)) {
+			memmove(to, text, length);
+			to += length;
+		} else {
+			*to++ = '?';
+		}
+		text += length ? length : 1;
+	}
+	*to = '\0';
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Text into JSON strings. Pure.
+ * Text into JSON strings, and onto terminals. Pure.
  */
 #ifndef KT_BASE_ESCAPE_H
 #define KT_BASE_ESCAPE_H
@@ -13,5 +13,8 @@
  * written; *ret_rest is where text was cut, its end if it was not.
  */
 size_t kt_escape_json(char *to, size_t size, const char *text, size_t length, const char **ret_rest);
+
+/* In place: what is not UTF-8, and what a terminal could take for an order, becomes '?'. Never longer than before. */
+void kt_make_printable(char *text);
 
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include "base/escape.h"
 #include "base/futex.h"
 #include "base/trace.h"
 
@@ -123,15 +124,6 @@ static bool may_tell(unsigned int number, unsigned int *ret_suppressed)
 	return atomic_fetch_add_explicit(&said[number].count, 1, memory_order_relaxed) < KT_LOG_BURST;
 }
 
-/* One line, and nothing that a terminal would act upon: names may hold anything. */
-static void make_printable(char *text)
-{
-	for (; *text; text++) {
-		if ((unsigned char)*text < ' ' || *text == '\x7f')
-			*text = '?';
-	}
-}
-
 static void tell(unsigned int number, int level, const char *text)
 {
 	struct kt_trace_event event = KT_TRACE_EMPTY;
@@ -156,7 +148,7 @@ void kt_log_numbered(unsigned int number, int level, bool limited, const char *f
 	va_start(args, format);
 	vsnprintf(text + length, sizeof(text) - (size_t)length, format, args);
 	va_end(args);
-	make_printable(text);
+	kt_make_printable(text); /* and one line: names may hold anything */
 	if (kt_trace_is_on())
 		tell(number, level, text);
 	if (!heard)

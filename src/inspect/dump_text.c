@@ -3,9 +3,11 @@
  * The same for people. Of json only its text is used.
  */
 #include <kthread/library.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/errno_name.h"
+#include "base/escape.h"
 #include "inspect/record.h"
 
 /* A column of at least this width, left-aligned: what is longer pushes the rest of its line. 0: the last one. */
@@ -24,14 +26,15 @@ static void put_cpus(struct kt_text *text, int width, size_t setsize, const cpu_
 		              text->length - before < (size_t)width ? width - (int)(text->length - before) : 1, "");
 }
 
-/* What a terminal could take for an order becomes '?'. */
 static void put_name(struct kt_text *text, const char *name)
 {
-	for (; *name; name++) {
-		const unsigned char c = (unsigned char)*name;
+	const size_t before = text->length;
 
-		kt_text_print(text, "%c", c < 0x20 || c == 0x7f ? '?' : *name);
-	}
+	kt_text_print(text, "%s", name);
+	if (text->failed)
+		return;
+	kt_make_printable(text->at + before);
+	text->length = before + strlen(text->at + before);
 }
 
 static void put_set(struct kt_text *text, const char *name, size_t setsize, const cpu_set_t *set, const char *source)

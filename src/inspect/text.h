@@ -17,6 +17,7 @@ struct kt_text {
 };
 
 void kt_text_add(struct kt_text *text, const char *bytes, size_t length);
+/* A NUL is behind it, which is not counted. */
 void kt_text_print(struct kt_text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The set as a cpulist. */
 void kt_text_cpus(struct kt_text *text, size_t setsize, const cpu_set_t *set);

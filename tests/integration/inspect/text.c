@@ -66,7 +66,7 @@ static void line_by_line(void **state)
 	size_t i = 0;
 
 	sim_start(NULL);
-	bound = kthread_create(obedient, NULL, "evil\x1b[2J\nname");
+	bound = kthread_create(obedient, NULL, "evil\x1b[2J\xc2\x9bname");
 	assert_int_equal(sim_bind(bound, 1 << 3), 0);
 	node = kthread_create_on_node(obedient, NULL, 2, "node");
 	AWAIT(sim_info(bound).last_reason != KTHREAD_REASON_NONE && sim_info(node).last_reason != KTHREAD_REASON_NONE);

@@ -296,6 +296,10 @@ static void kt_log__control_characters_are_replaced(void **state)
 {
 	kt_log(MASK_REFUSED, "a\nKT001 b\x1b[31m\x7f \xc3\xbc");
 	assert_string_equal(heard.text, "KT017 a?KT001 b?[31m? \xc3\xbc");
+	kt_log(MASK_REFUSED, "\xc2\x9b"
+	                     "31m \x9b"
+	                     "31m \xc2\xa0 \xc3"); /* those of ISO 6429, as UTF-8 and as they are */
+	assert_string_equal(heard.text, "KT017 ?31m ?31m \xc2\xa0 ?");
 }
 
 static void kt_log__ten_in_five_seconds(void **state)

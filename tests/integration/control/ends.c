@@ -228,6 +228,74 @@ static void close__a_path_that_is_no_more_ours(void **state)
 	sim_stop();
 }
 
+/* From where a client's request is carried out: he is cut off, and the next one is served. */
+static atomic_bool reopened;
+
+static void reopen(void)
+{
+	CHECK(kthread_control_close() == 0);
+	CHECK(kthread_control_listen(control_path) == 0);
+	atomic_store(&reopened, true);
+}
+
+static int reopens(unsigned int cpu, void *arg)
+{
+	reopen();
+	return 0;
+}
+
+static void listen__again_in_a_callback(void **state)
+{
+	int fd;
+
+	atomic_store(&reopened, false);
+	control_start(NULL);
+	assert_true(kthread_cpuhp_setup(KTHREAD_CPUHP_PREPARE, "reopens", NULL, reopens, NULL) > 0);
+	fd = control_begin("cpu down 3");
+	assert_answer(fd, "");
+	AWAIT(atomic_load(&reopened));
+	assert_done("rescan"); /* after it, in the same thread */
+	assert_int_equal(sim_cpus(KTHREAD_CPUS_USABLE), 0xf7);
+	control_stop();
+}
+
+static void reopens_once(int level, const char *message, void *arg)
+{
+	if (strstr(message, "does not freeze") && !atomic_load(&reopened))
+		reopen();
+}
+
+static int refuses(void *data)
+{
+	kthread_set_freezable();
+	while (!kthread_should_stop()) {
+		atomic_store((atomic_bool *)data, true);
+		sched_yield();
+	}
+	return 0;
+}
+
+static void listen__again_in_the_log_function(void **state)
+{
+	struct kthread_config config = sim_config();
+	atomic_bool runs = false;
+	struct kthread *k;
+	int fd;
+
+	config.log = reopens_once;
+	atomic_store(&reopened, false);
+	control_start(&config);
+	k = kthread_run(refuses, &runs, "refuses");
+	assert_non_null(k);
+	AWAIT(atomic_load(&runs));
+	fd = control_begin("freeze 1");
+	assert_answer(fd, "");
+	AWAIT(atomic_load(&reopened));
+	assert_done("rescan");
+	kthread_stop(k);
+	control_stop();
+}
+
 /* Closed and opened in the middle of a turn, too: each client hears an answer or the end. */
 static atomic_bool enough;
 
@@ -257,7 +325,7 @@ static void listen__again_while_clients_come(void **state)
 	control_start(NULL);
 	atomic_store(&enough, false);
 	assert_int_equal(pthread_create(&thread, NULL, asks_whoever_is_there, &count), 0);
-	for (int i = 0; i < 1000; i++) {
+	for (int i = 0; i < 300; i++) {
 		for (int j = 0; j < i % 20; j++)
 			sched_yield();
 		assert_int_equal(kthread_control_close(), 0);
@@ -438,6 +506,8 @@ int main(void)
 	    cmocka_unit_test(fini__with_clients),
 	    cmocka_unit_test(fini__while_a_cpu_goes),
 	    cmocka_unit_test(close__a_path_that_is_no_more_ours),
+	    cmocka_unit_test(listen__again_in_a_callback),
+	    cmocka_unit_test(listen__again_in_the_log_function),
 	    cmocka_unit_test(listen__again_while_clients_come),
 	    cmocka_unit_test(fork__with_clients_in_every_state),
 	    cmocka_unit_test(fork__a_child_that_stays),

@@ -94,8 +94,8 @@ enum kthread_format {
 /*
  * Write all that is known to a stream: the view, nodes and shared caches, every thread (the library's own, too), every
  * step of hotplug. Piece by piece, each with one fwrite(3) under no lock: so nothing waits for the stream, and what comes
- * or goes meanwhile may or may not be seen. Asks /proc about each thread: about 20 us a thread. The first one reads the
- * machine's topology, which takes some milliseconds.
+ * or goes meanwhile may or may not be seen; threads that were created before are. Asks /proc about each thread: about
+ * 20 us a thread. The first one reads the machine's topology, which takes some milliseconds.
  *
  * Any thread, also from the log function and in the callback of a hotplug step; the stream may be of any kind. A thread
  * may be cancelled in it, as in the calls of stdio. Starts the library, as kthread_for_each().

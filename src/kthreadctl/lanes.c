@@ -96,7 +96,7 @@ static int view_threads(const struct timeline *t, size_t most, bool quiet, struc
 {
 	size_t busy = 0, quiet_room;
 
-	v->threads = calloc(most + 1, sizeof(*v->threads));
+	v->threads = calloc(most + 1, sizeof(const struct lane *));
 	if (!v->threads)
 		return -ENOMEM;
 	for (const struct lane *lane = t->threads; lane; lane = lane->next)

@@ -32,23 +32,18 @@ static const char *keep(struct timeline *t, const char *text)
 	return kept->text;
 }
 
-/* Room for one more element; arrays double. */
-static int grow(void *array, size_t count, size_t size)
+/* The array with room for one more element: it doubles. NULL: no memory, and it is as it was. */
+static void *grown(void *array, size_t count, size_t size)
 {
-	void **at = array, *grown;
-
-	if (count & (count - 1))
-		return 0;
-	grown = realloc(*at, (count ? 2 * count : 1) * size);
-	if (!grown)
-		return -ENOMEM;
-	*at = grown;
-	return 0;
+	if (count > 0 && count & (count - 1))
+		return array;
+	return realloc(array, (count ? 2 * count : 1) * size);
 }
 
 static int append_segment(struct timeline *t, struct lane *lane, int64_t time, enum lane_state state, const char *cpus)
 {
 	struct segment *last = lane->n_segments ? &lane->segments[lane->n_segments - 1] : NULL;
+	struct segment *segments;
 
 	if (last && last->state == state && strcmp(last->cpus, cpus) == 0)
 		return 0;
@@ -57,21 +52,26 @@ static int append_segment(struct timeline *t, struct lane *lane, int64_t time, e
 		last->cpus = cpus;
 		return 0;
 	}
-	if (grow(&lane->segments, lane->n_segments, sizeof(*last)))
+	segments = grown(lane->segments, lane->n_segments, sizeof(*segments));
+	if (!segments)
 		return -ENOMEM;
-	lane->segments[lane->n_segments++] = (struct segment){.begin = time, .state = state, .cpus = cpus};
+	lane->segments = segments;
+	segments[lane->n_segments++] = (struct segment){.begin = time, .state = state, .cpus = cpus};
 	t->changes++;
 	return 0;
 }
 
 static int append_marker(struct timeline *t, struct lane *lane, int64_t time, enum marker_kind kind, const char *text)
 {
-	if (grow(&lane->markers, lane->n_markers, sizeof(*lane->markers)))
+	struct marker *markers = grown(lane->markers, lane->n_markers, sizeof(*markers));
+
+	if (!markers)
 		return -ENOMEM;
+	lane->markers = markers;
 	text = keep(t, text);
 	if (!text)
 		return -ENOMEM;
-	lane->markers[lane->n_markers++] = (struct marker){.time = time, .kind = kind, .text = text};
+	markers[lane->n_markers++] = (struct marker){.time = time, .kind = kind, .text = text};
 	t->changes++;
 	return 0;
 }

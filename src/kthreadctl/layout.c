@@ -386,7 +386,7 @@ no_memory:
 
 void layout_rows_free(struct rows *rows)
 {
-	for (size_t i = 0; i < rows->n_rows; i++)
+	for (size_t i = 0; rows->rows && i < rows->n_rows; i++)
 		free(rows->rows[i].name);
 	free(rows->rows);
 	free(rows->sets);

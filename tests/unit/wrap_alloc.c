@@ -15,6 +15,7 @@ char *__real_strdup(const char *text);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t number, size_t size);
 void *__wrap_realloc(void *old, size_t size);
+void *__wrap_reallocarray(void *old, size_t number, size_t size);
 char *__wrap_strdup(const char *text);
 
 void wrap_alloc_fail_at(unsigned long n)
@@ -49,6 +50,11 @@ void *__wrap_calloc(size_t number, size_t size)
 void *__wrap_realloc(void *old, size_t size)
 {
 	return fails() ? NULL : __real_realloc(old, size);
+}
+
+void *__wrap_reallocarray(void *old, size_t number, size_t size)
+{
+	return __wrap_realloc(old, number * size); /* none of ours overflows */
 }
 
 char *__wrap_strdup(const char *text)

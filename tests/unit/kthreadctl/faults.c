@@ -13,6 +13,8 @@
 
 #include "../wrap_alloc.h"
 #include "dumps.h"
+#include "kthreadctl/rates.h"
+#include "kthreadctl/threads.h"
 #include "kthreadctl/timeline.h"
 
 static const struct map_options options = {.width = 100};
@@ -96,6 +98,26 @@ static int try_timeline(void)
 	return result;
 }
 
+static int try_list(void)
+{
+	return threads_list(dump, true, true, nowhere) ? 0 : -ENOMEM;
+}
+
+static int try_show(void)
+{
+	return threads_show(dump, &dump->threads[0], true, nowhere) ? 0 : -ENOMEM;
+}
+
+static int try_rates(void)
+{
+	const struct table_style style = {.width = 80, .eol = "\n"};
+	struct ctl_dump before = *dump;
+
+	before.time_ns--;
+	return rates_print(&before, dump, &style, 10, nowhere) && rates_print_json(&before, dump, nowhere) ? 0
+	                                                                                                   : -ENOMEM;
+}
+
 static void try_all(int (*try)(void), unsigned long least)
 {
 	unsigned long n = 1, failed = 0;
@@ -139,11 +161,27 @@ static void the_timeline(void **state)
 	try_all(try_timeline, 60);
 }
 
+static void a_list(void **state)
+{
+	try_all(try_list, 60);
+}
+
+static void a_thread(void **state)
+{
+	try_all(try_show, 2);
+}
+
+static void rates_of_all(void **state)
+{
+	try_all(try_rates, 60);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(parse),      cmocka_unit_test(event),        cmocka_unit_test(map_for_terminals),
-	    cmocka_unit_test(map_as_svg), cmocka_unit_test(the_timeline),
+	    cmocka_unit_test(map_as_svg), cmocka_unit_test(the_timeline), cmocka_unit_test(a_list),
+	    cmocka_unit_test(a_thread),   cmocka_unit_test(rates_of_all),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

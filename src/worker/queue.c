@@ -101,15 +101,18 @@ static void gather_inbox(struct kthread_worker *w)
 
 static void gather_due(struct kthread_worker *w)
 {
-	struct kthread_work *work = w->wheel.count ? kt_wheel_expire(&w->wheel, kt_now()) : NULL;
+	const size_t count = w->wheel.count;
+	struct kthread_work *const due = count ? kt_wheel_expire(&w->wheel, kt_now()) : NULL;
+	struct kthread_work *last;
 
-	while (work) {
-		struct kthread_work *next = work->next;
-
-		KT_PROBE2(work_queue, w, work);
-		kt_worker_append(w, work);
-		work = next;
-	}
+	if (!due)
+		return;
+	last = due->prev;
+	due->prev = w->list.prev;
+	due->prev->next = due;
+	last->next = &w->list;
+	w->list.prev = last;
+	w->length += count - w->wheel.count;
 }
 
 /* ---- the batch -------------------------------------------------------------------------------------------------- */
@@ -315,6 +318,7 @@ size_t kt_worker_close(struct kthread_worker *w)
 	for (work = kt_wheel_expire(&w->wheel, KT_NEVER); work; works++) {
 		struct kthread_work *next = work->next;
 
+		work->prev = NULL;
 		atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_PENDING, memory_order_acq_rel);
 		work = next;
 	}

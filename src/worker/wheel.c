@@ -242,15 +242,20 @@ static struct kthread_work *sort(struct kthread_work *work)
 
 struct chain {
 	struct kthread_work *first;
+	struct kthread_work *last;
 	struct kthread_work **end;
 };
 
-/* Slots come in the order of their times, so it is enough to sort each; that is done in the cache. */
+/* Slots come in the order of their times, so it is enough to sort each; that is done in the cache, and so is all else that
+ * takes a look at each of them. */
 static void append_sorted(struct chain *due, struct kthread_work *work)
 {
 	*due->end = work && work->next ? sort(work) : work;
-	while (*due->end)
-		due->end = &(*due->end)->next;
+	while ((work = *due->end)) {
+		work->prev = due->last;
+		due->last = work;
+		due->end = &work->next;
+	}
 }
 
 /* All of a slot. */
@@ -261,7 +266,6 @@ static void move_slot(struct kt_wheel *wheel, unsigned int slot, struct chain *d
 	for (struct kthread_work *work = first; work; work = work->next) {
 		if (work->next)
 			__builtin_prefetch(work->next->next);
-		work->prev = NULL;
 		work->slot = 0;
 		wheel->count--;
 	}
@@ -272,7 +276,7 @@ static void move_slot(struct kt_wheel *wheel, unsigned int slot, struct chain *d
 static void move_due(struct kt_wheel *wheel, unsigned int slot, uint64_t now, struct chain *due)
 {
 	struct kthread_work *work = is_filled(wheel, 0, slot) ? wheel->slots[0][slot] : NULL;
-	struct chain here = {.first = NULL, .end = &here.first};
+	struct chain here = {.end = &here.first};
 
 	while (work) {
 		struct kthread_work *next = work->next;
@@ -292,7 +296,7 @@ static void move_due(struct kt_wheel *wheel, unsigned int slot, uint64_t now, st
 struct kthread_work *kt_wheel_expire(struct kt_wheel *wheel, uint64_t now)
 {
 	const uint64_t last = tick_of(now);
-	struct chain due = {.first = NULL, .end = &due.first};
+	struct chain due = {.end = &due.first};
 
 	while (wheel->count) {
 		const uint64_t tick = first_span(wheel, 0);
@@ -311,6 +315,8 @@ struct kthread_work *kt_wheel_expire(struct kt_wheel *wheel, uint64_t now)
 	if (last > wheel->at)
 		wheel->at = last;
 	move_due(wheel, wheel->at & SLOT_MASK, now, &due);
+	if (due.first)
+		due.first->prev = due.last;
 	return due.first;
 }
 

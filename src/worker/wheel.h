@@ -39,7 +39,8 @@ static inline bool kt_wheel_has(const struct kthread_work *work)
 	return work->slot != 0;
 }
 
-/* Take out all that is due at now, in the order of their times: a chain by `next`; their prev is NULL. */
+/* Take out all that is due at now, in the order of their times: a chain by `next` and `prev`; the first's prev is the last,
+ * whose next is NULL. */
 struct kthread_work *kt_wheel_expire(struct kt_wheel *wheel, uint64_t now);
 
 /* Sort up to `most` works into lower levels ahead of their time. True if some that could be are left. */

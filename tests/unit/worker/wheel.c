@@ -85,22 +85,27 @@ static void drop(struct model *m, size_t i)
 
 static void expire(struct model *m)
 {
-	const struct kthread_work *work = kt_wheel_expire(&m->wheel, m->now);
+	const struct kthread_work *const first = kt_wheel_expire(&m->wheel, m->now);
+	const struct kthread_work *last = first ? first->prev : NULL;
 	uint64_t before = 0;
 	size_t count;
 
-	for (; work; work = work->next) {
+	for (const struct kthread_work *work = first; work; work = work->next) {
 		const struct kthread_delayed_work *due = (const struct kthread_delayed_work *)work;
 		const size_t i = (size_t)(due - m->works);
 
 		assert_true(m->waits[i]);
 		assert_true(due->expires <= m->now);
 		assert_true(due->expires >= before);
-		assert_null(work->prev);
+		assert_ptr_equal(work->prev, last);
+		assert_false(kt_wheel_has(work));
+		last = work;
 		before = due->expires;
 		m->waits[i] = false;
 		m->fired++;
 	}
+	if (first)
+		assert_ptr_equal(first->prev, last);
 	if (earliest(m, &count) <= m->now)
 		assert_int_equal(count, 0); /* UINT64_MAX of an empty one */
 	assert_int_equal(count, m->wheel.count);

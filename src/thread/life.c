@@ -233,8 +233,10 @@ int kthread_park(struct kthread *k)
 	if (error)
 		return error;
 	error = kt_thread_ask_to_park(k);
+	if (!error || error == -EBUSY)
+		return error;
 	if (k == kthread_self()) /* asked to stop kthread_parkme() will not park; should_stop says the rest */
-		return error == -EBUSY ? error : 0;
+		return 0;
 	if (error == -ENOSYS)
 		watch_for(k, W_EXITED, 0, KT_NEVER);
 	return error == -EINPROGRESS ? await_parked(k) : error;

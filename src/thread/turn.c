@@ -69,25 +69,25 @@ static bool change_and_tell(struct kthread *k, unsigned int *seen, unsigned int 
 	return changed;
 }
 
-/* Not read but by who uses the probe, from where it lies: it may be on a line that nobody has touched for long. */
-#define TID(k) (*(const unsigned int *)(const void *)&(k)->tid)
-
+/* A turn is no fast path: the tid is loaded for the probe alone. */
 static void probe(const struct kthread *k, unsigned int come, unsigned int gone)
 {
+	const unsigned int tid = atomic_load_explicit(&k->tid, memory_order_relaxed);
+
 	if (gone & W_PARKED)
-		KT_PROBE2(thread_unpark, TID(k), k->name);
+		KT_PROBE2(thread_unpark, tid, k->name);
 	if (gone & W_FROZEN)
-		KT_PROBE2(thread_thaw, TID(k), k->name);
+		KT_PROBE2(thread_thaw, tid, k->name);
 	if (come & W_STOP)
-		KT_PROBE2(thread_stop, TID(k), k->name);
+		KT_PROBE2(thread_stop, tid, k->name);
 	if (come & W_ENTERED)
-		KT_PROBE2(thread_start, TID(k), k->name);
+		KT_PROBE2(thread_start, tid, k->name);
 	if (come & W_PARKED)
-		KT_PROBE2(thread_park, TID(k), k->name);
+		KT_PROBE2(thread_park, tid, k->name);
 	if (come & W_FROZEN)
-		KT_PROBE2(thread_freeze, TID(k), k->name);
+		KT_PROBE2(thread_freeze, tid, k->name);
 	if (come & W_EXITED)
-		KT_PROBE3(thread_exit, TID(k), k->name, k->result);
+		KT_PROBE3(thread_exit, tid, k->name, k->result);
 }
 
 bool kt_thread_turn(struct kthread *k, unsigned int *seen, unsigned int now)

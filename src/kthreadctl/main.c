@@ -221,7 +221,7 @@ static unsigned int take_option(struct ctl *ctl, int option, const char *given, 
 		return 0;
 	case 'V':
 		puts("kthreadctl " KTHREAD_VERSION);
-		exit(ctl_flush());
+		exit((int)ctl_flush());
 	case 'j':
 		ctl->json = true;
 		return OPT_JSON;

@@ -272,8 +272,8 @@ static void prometheus_print__values(void **state)
 	    "kthread_thread_wakes_total{class=\"poll\",index=\"5\",tid=\"822\"} 60189",
 	    "kthread_thread_broken_seconds_total{class=\"tx\",index=\"\",tid=\"827\"} 1.500000000",
 	    "kthread_thread_refusals_total{class=\"tx\",index=\"\",tid=\"827\",errno=\"EINVAL\"} 2",
-	    "kthread_thread_info{class=\"a \\\"b\\\" \\\\ \\nc\",index=\"\",tid=\"816\",kind=\"internal\",state=\"waiting\","
-	    "wish=\"none\"} 1",
+	    ("kthread_thread_info{class=\"a \\\"b\\\" \\\\ \\nc\",index=\"\",tid=\"816\",kind=\"internal\",state=\"waiting\","
+	     "wish=\"none\"} 1"),
 	};
 	struct ctl_dump *dump = dump_load("cpus-8.json");
 	struct ctl_refusal refusal = {"EINVAL", 2};

@@ -110,9 +110,10 @@ static bool say_held(struct kthread *k, unsigned int now, unsigned int how)
 
 /*
  * The request may be taken back and made again before this thread gets to run: PARKED is cleared by the first and has
- * to be said anew for the second, else its asker waits for ever. Hence a loop that looks at both each time.
+ * to be said anew for the second, else its asker waits for ever. Hence a loop that looks at both each time. once: the
+ * second is the caller's to answer.
  */
-unsigned int kt_thread_hold(struct kthread *k, unsigned int requests)
+static unsigned int hold(struct kthread *k, unsigned int requests, bool once)
 {
 	unsigned int held = 0;
 	unsigned int turn = 0;
@@ -121,6 +122,8 @@ unsigned int kt_thread_hold(struct kthread *k, unsigned int requests)
 
 	while ((how = held_by(now = kt_word(&k->word), requests))) {
 		if (!(now & how)) {
+			if (once && held & how)
+				break;
 			if (say_held(k, now, how)) {
 				held |= how; /* even if that is over by the next look */
 				turn = 0;
@@ -140,6 +143,16 @@ unsigned int kt_thread_hold(struct kthread *k, unsigned int requests)
 	if (now & W_TOLD_ANY && requests & W_PARK_ANY)
 		kt_word_clear(&k->word, W_TOLD_ANY);
 	return held;
+}
+
+unsigned int kt_thread_hold(struct kthread *k, unsigned int requests)
+{
+	return hold(k, requests, false);
+}
+
+void kt_thread_park_once(struct kthread *k)
+{
+	hold(k, W_PARK_ANY, true);
 }
 
 void kthread_parkme(void)

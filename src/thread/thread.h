@@ -151,6 +151,8 @@ int kt_thread_sleep(struct kthread *k, unsigned int *seen, unsigned int mark, ui
 /* By the thread: stay here while it is asked for one of `requests` (of W_PARK_ANY, W_FREEZE), and as long as it is frozen
  * by whoever unparked it in a freeze. Returns how it was held: W_PARKED, W_FROZEN, both, or 0. */
 unsigned int kt_thread_hold(struct kthread *k, unsigned int requests);
+/* kthread_parkme(), but who has been unparked and asked anew before it got to run comes back between the two. */
+void kt_thread_park_once(struct kthread *k);
 /*
  * A turn of its life: kt_word_change(), and if that succeeded, what it has become by that is counted and told (turn.c).
  * For every change that may set or clear PARKED or FROZEN, or set STOP, ENTERED or EXITED.

@@ -164,7 +164,7 @@ static bool park(struct kthread_worker *w)
 	    kt_view_has(KT_USABLE, w->cpu) && !run_what_is_queued(w))
 		return false;
 	kt_worker_rest(w);
-	kthread_parkme();
+	kt_thread_park_once(w->thread); /* what has been queued between two parks is to run, too */
 	return true;
 }
 

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A producer that is held up between his work's arrival in the queue and the wake of the worker, who sleeps.
+ * Somebody is held up in the midst of a call: a producer between his work's arrival in the queue and the wake of the worker,
+ * who sleeps; and a worker who has been woken, and does not get to run.
  */
 #include "probe.h"
 
 #include "works.h"
+
+#include <linux/futex.h>
+#include <stdarg.h>
+#include <sys/syscall.h>
 
 static atomic_bool hold;
 static struct kthread_completion arrived = KTHREAD_COMPLETION_INIT;
@@ -19,6 +24,33 @@ bool __wrap_kthread_wake(struct kthread *k)
 		AWAIT_DONE(&go);
 	}
 	return __real_kthread_wake(k);
+}
+
+static _Atomic pid_t stuck; /* comes back from its next sleep only when it may go */
+
+long __real_syscall(long number, ...);
+
+long __wrap_syscall(long number, ...)
+{
+	va_list list;
+	long args[6];
+	long result;
+	pid_t tid = gettid();
+
+	va_start(list, number);
+	for (int i = 0; i < 6; i++)
+		args[i] = va_arg(list, long);
+	va_end(list);
+	result = __real_syscall(number, args[0], args[1], args[2], args[3], args[4], args[5]);
+	if (number == SYS_futex && (args[1] & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET &&
+	    atomic_compare_exchange_strong(&stuck, &tid, 0)) {
+		const int error = errno;
+
+		kthread_complete(&arrived);
+		AWAIT_DONE(&go);
+		errno = error;
+	}
+	return result;
 }
 
 static int start(void **state)
@@ -68,10 +100,44 @@ static void per_cpu__asleep_runs_what_nobody_has_woken_it_for(void **state)
 	kthread_destroy_worker(w);
 }
 
+static intptr_t call_down(void *cpu)
+{
+	return kthread_cpu_down((unsigned int)(uintptr_t)cpu, 0);
+}
+
+/* It went from one park into the next, though it had been given a work between the two. */
+static void per_cpu__parked_again_before_it_got_to_run(void **state)
+{
+	struct kthread_worker *w = kthread_run_worker_on_cpu(3, KTHREAD_WORKER_PER_CPU, "on/%u");
+	const pid_t tid = kthread_tid(kthread_worker_thread(w));
+	struct gated gated;
+	struct call down;
+
+	free_init(&gated);
+	for (int i = 0; i < 20; i++) {
+		await_waiting(kthread_worker_thread(w));
+		assert_int_equal(kthread_cpu_down(3, 0), 0);
+		await_settled(tid);
+		atomic_store(&stuck, tid);
+		assert_int_equal(kthread_cpu_up(3, 0), 0);
+		AWAIT_DONE(&arrived);
+		assert_true(kthread_queue_work(w, &gated.dwork.work));
+		call_begin(&down, call_down, (void *)3);
+		call_blocks(&down);
+		kthread_complete(&go);
+		assert_int_equal(call_end(&down), 0);
+		assert_int_equal(gated.runs, i + 1);
+		assert_int_equal(state_of(kthread_worker_thread(w)), KTHREAD_PARKED);
+		assert_int_equal(kthread_cpu_up(3, 0), 0);
+	}
+	kthread_destroy_worker(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(per_cpu__asleep_runs_what_nobody_has_woken_it_for, start, stop),
+	    cmocka_unit_test_setup_teardown(per_cpu__parked_again_before_it_got_to_run, start, stop),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,6 +21,13 @@
 #include "base/futex.h"
 #include "base/trace.h"
 
+/* A child of fork() may find a thread that has ended and has not been joined yet. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+	return "report_thread_leaks=0";
+}
+
 void *__real_malloc(size_t size);
 
 static atomic_bool no_memory;

@@ -431,8 +431,13 @@ static void run__its_caller_forks_in_the_function(void **state)
 }
 
 /* The only thread of the child is a helper that returns to nobody: it ends, and with it the child. */
+/* AddressSanitizer's allocator is not held across fork(): in the child, where the helper ends as a thread, its memory goes
+ * back under a lock that another thread may have had. */
 static void run__a_helper_forks_in_the_function(void **state)
 {
+#ifdef __SANITIZE_ADDRESS__
+	skip();
+#endif
 	struct forks f = {.caller = gettid(), .by_helper = true};
 	DEFINE_KTASK_CTL(ctl, forks, &f, 1);
 

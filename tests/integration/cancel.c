@@ -155,6 +155,7 @@ static void kthread_dump__cancelled(void **state)
 {
 	struct kthread *k = kthread_run(obedient, AS_DATA(8), "dumped");
 
+	await_waiting(k);
 	assert_survives(dumps, NULL);
 	assert_survives(dumps, NULL);
 	assert_int_equal(kthread_stop(k), 8);

@@ -646,7 +646,7 @@ static void kthread_wait_parkable__parked_without_waking(void **state)
 	for (int i = 0; i < 100; i++) {
 		long long sleeps;
 
-		await_settled(tid);
+		await_waiting(k);
 		sleeps = task_sleeps(tid);
 		assert_int_equal(kthread_park(k), 0);
 		assert_still(&subject);

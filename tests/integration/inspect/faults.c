@@ -327,6 +327,7 @@ static void cancelled_in_a_pipe(void **state)
 	for (int i = 0; i < 3; i++) {
 		struct kthread *k = kthread_run(obedient, NULL, "meanwhile");
 
+		await_waiting(k);
 		json_decref(dumped());
 		assert_int_equal(kthread_stop(k), 0);
 	}

@@ -91,8 +91,8 @@ static void dumps_of_this(unsigned int cpus)
 	parked = kthread_run(works, NULL, "a \"name\"\\ \xff\n/7");
 	assert_non_null(parked);
 	assert_int_equal(kthread_park(parked), 0);
-	await_settled(kthread_tid(any));
-	await_settled(kthread_tid(own));
+	await_waiting(any);
+	await_waiting(own);
 	d = dump();
 	if (cpus)
 		assert_int_equal(d->width, cpus);
@@ -180,7 +180,7 @@ static void events(void **state)
 	struct ctl_dump *d;
 	struct timeline *t;
 	uint64_t cursor;
-	pid_t moves_tid, own_tid, comes_tid;
+	pid_t moves_tid, comes_tid;
 	char *text;
 	size_t size;
 	FILE *f;
@@ -194,9 +194,8 @@ static void events(void **state)
 	assert_int_equal(kthread_bind(moves, 3), 0);
 	kthread_wake(moves);
 	moves_tid = kthread_tid(moves);
-	own_tid = kthread_tid(own);
-	await_settled(moves_tid);
-	await_settled(own_tid);
+	await_waiting(moves);
+	await_waiting(own);
 
 	assert_int_equal(kt_trace_attach(nobody, NULL), 0);
 	cursor = kt_trace_tail();
@@ -207,7 +206,7 @@ static void events(void **state)
 	comes = kthread_run(works, NULL, "comes");
 	assert_non_null(comes);
 	comes_tid = kthread_tid(comes);
-	await_settled(comes_tid);
+	await_waiting(comes);
 	assert_int_equal(kthread_park(comes), 0);
 	kthread_unpark(comes);
 	assert_int_equal(kthread_stop(comes), 3);

@@ -196,6 +196,7 @@ static int loses_signals(void *data)
 {
 	struct subject *subject = data;
 
+	atomic_fetch_add(&subject->entries, 1);
 	for (int i = 0; i < LOST_SIGNALS; i++) {
 		CHECK(poll(NULL, 0, -1) == -1 && errno == EINTR);
 		atomic_fetch_add(&subject->turns, 1);
@@ -222,6 +223,7 @@ static void per_cpu__interrupted_until_it_has_noticed(void **state)
 	assert_int_equal(kthread_set_per_cpu(k, 3), 0);
 	sim_calm();
 	kthread_wake(k);
+	AWAIT(atomic_load(&subject.entries) == 1);
 	await_settled(kthread_tid(k));
 	sim_put("sys/fs/cgroup/pod/cpuset.cpus.effective", "0-2\n");
 	sim_put("sys/fs/cgroup/pod/cpuset.cpus", "0-2\n");

@@ -32,7 +32,9 @@ enum kthread_state kt_state_of(const struct kthread *k)
 
 void kt_work_counters(const struct kthread *k, struct kt_work_counters *ret)
 {
-	ret->worker = kt_worker_counters(k, &ret->works_run, &ret->longest_queue);
+	ret->worker = kt_worker_has(k);
+	ret->works_run = atomic_load_explicit(&k->works_run, memory_order_relaxed);
+	ret->longest_queue = atomic_load_explicit(&k->longest_queue, memory_order_relaxed);
 	ret->ktask_chunks = atomic_load_explicit(&k->chunks, memory_order_relaxed);
 	ret->ktask = ret->ktask_chunks > 0 || kt_thread_is_helper(k);
 }

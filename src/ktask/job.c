@@ -272,7 +272,7 @@ void kt_share_work(struct kt_share *share)
 		if (kt_forked_since(job->epoch))
 			return;
 		if (self)
-			kt_thread_count_chunk(self);
+			kt_thread_count(&self->chunks, 1);
 		if (error) {
 			fail(share, error);
 			return;

@@ -51,7 +51,10 @@ struct kthread {
 	atomic_uint_fast64_t wakes;
 	atomic_uint_fast64_t parks;
 	atomic_uint_fast64_t freezes;
-	atomic_uint_fast64_t chunks; /* of ktask's jobs; written by the thread alone */
+	/* Written by the thread alone: */
+	atomic_uint_fast64_t chunks;        /* of ktask's jobs */
+	atomic_uint_fast64_t works_run;     /* a worker's, that have begun */
+	atomic_uint_fast64_t longest_queue; /* a worker's, as it has found it */
 	/* The registry's, under its lock. */
 	TAILQ_ENTRY(kthread) link;
 	uint64_t number;
@@ -164,9 +167,9 @@ void kt_thread_tell_created(const struct kthread *k, pid_t tid);
 struct kt_trace_event;
 void kt_thread_event(struct kt_trace_event *event, const struct kthread *k);
 /* By the thread itself. */
-static inline void kt_thread_count_chunk(struct kthread *k)
+static inline void kt_thread_count(atomic_uint_fast64_t *counter, uint64_t more)
 {
-	atomic_store_explicit(&k->chunks, atomic_load_explicit(&k->chunks, memory_order_relaxed) + 1,
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more,
 	                      memory_order_relaxed);
 }
 /* Sleep until one of `bits` is set or one of `unless` is clear, at most until the deadline; a thread that has

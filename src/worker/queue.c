@@ -181,6 +181,14 @@ static struct kthread_work *next_of_batch(struct kthread_worker *w)
 	return atomic_exchange_explicit(&w->batch[w->taken++], NULL, memory_order_acq_rel);
 }
 
+static void note_length(const struct kthread_worker *w)
+{
+	atomic_uint_fast64_t *longest = &w->thread->longest_queue;
+
+	if (w->length > atomic_load_explicit(longest, memory_order_relaxed))
+		atomic_store_explicit(longest, w->length, memory_order_relaxed);
+}
+
 struct kthread_work *kt_worker_next(struct kthread_worker *w)
 {
 	struct kthread_work *work = next_of_batch(w);
@@ -189,8 +197,7 @@ struct kthread_work *kt_worker_next(struct kthread_worker *w)
 		kt_worker_lock(w);
 		if (!first(w) || w->wheel.count) /* what is due goes before what is queued from now on */
 			kt_worker_gather(w);
-		if (w->length > w->longest)
-			w->longest = w->length;
+		note_length(w);
 		work = first(w);
 		atomic_store_explicit(&w->current, work, memory_order_relaxed);
 		if (work)
@@ -203,8 +210,7 @@ struct kthread_work *kt_worker_next(struct kthread_worker *w)
 	}
 	if (!work)
 		return NULL;
-	atomic_store_explicit(&w->run, atomic_load_explicit(&w->run, memory_order_relaxed) + is_work(work),
-	                      memory_order_relaxed);
+	kt_thread_count(&w->thread->works_run, is_work(work));
 	/* From here on it may be queued again. acq_rel: what anybody did before he queued it, or was told that it is pending,
 	 * is seen by the function; pairs with claim(). */
 	atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_PENDING, memory_order_acq_rel);

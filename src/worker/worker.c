@@ -254,21 +254,9 @@ static int worker_fn(void *data)
 	return 0;
 }
 
-bool kt_worker_counters(const struct kthread *k, uint64_t *ret_run, uint64_t *ret_longest)
+bool kt_worker_has(const struct kthread *k)
 {
-	struct kthread_worker *w = k->data;
-
-	*ret_run = 0;
-	*ret_longest = 0;
-	if (k->fn != worker_fn)
-		return false;
-	kt_worker_lock(w);
-	if (w->thread == k) { /* not of the next one that has got this memory */
-		*ret_run = atomic_load_explicit(&w->run, memory_order_relaxed);
-		*ret_longest = w->longest;
-	}
-	kt_worker_unlock(w);
-	return true;
+	return k->fn == worker_fn;
 }
 
 /* ---- creation --------------------------------------------------------------------------------------------------- */
@@ -332,8 +320,6 @@ static struct kthread_worker *prepare(unsigned int flags)
 	atomic_store_explicit(&w->current, NULL, memory_order_relaxed);
 	w->last = (struct kthread_work){.fn = NULL};
 	w->length = 0;
-	w->longest = 0;
-	atomic_store_explicit(&w->run, 0, memory_order_relaxed);
 	w->thread = NULL;
 	atomic_store_explicit(&w->epoch, atomic_load_explicit(&kt_epoch, memory_order_relaxed), memory_order_relaxed);
 	w->flags = flags;

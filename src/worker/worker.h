@@ -38,7 +38,13 @@ struct kthread_worker {
 	/* Wakes that somebody has made; those that somebody has to make are counted under the lock. The handle of the
 	 * thread is not given up before both are the same. */
 	atomic_uint wakes_made;
-	struct kthread *thread; /* changes only while nobody can be about to wake it */
+
+	/* Written once in a life, and looked at in each turn. */
+	struct kthread *thread __attribute__((aligned(64))); /* changes only while nobody can be about to wake it */
+	atomic_uint epoch; /* see kt_epoch; relaxed: a late canceller looks while the memory is taken again */
+	unsigned int flags;
+	unsigned int cpu; /* KTHREAD_WORKER_PER_CPU */
+	LIST_ENTRY(kthread_worker) link;
 
 	atomic_uint lock __attribute__((aligned(64)));
 	/* Under the lock: */
@@ -50,7 +56,6 @@ struct kthread_worker {
 	struct kthread_work list; /* a ring: its next is the first, its prev the last */
 	struct kthread_work last; /* in the list while its CPU is about to go: what is behind waits. Not a work */
 	size_t length;            /* of the list: works only */
-	size_t longest;           /* queue, as its thread has found it */
 
 	/* The thread's line. The works before the list's first: the thread takes them from batch[taken] on, without the lock;
 	 * whoever holds the lock may bring them back into the list. */
@@ -58,14 +63,9 @@ struct kthread_worker {
 	atomic_uint batched;                  /* in how many slots there may be one; changes under the lock */
 	unsigned int taken;                   /* the thread's own */
 	struct kthread_work *_Atomic current; /* compared, never followed: it may have freed itself */
-	atomic_ullong run;                    /* works that have begun: counted by the thread */
 	bool slept_briefly;                   /* the thread's own */
 
-	atomic_uint epoch; /* see kt_epoch; relaxed: a late canceller looks while the memory is taken again */
-	unsigned int flags;
-	unsigned int cpu; /* KTHREAD_WORKER_PER_CPU */
-	LIST_ENTRY(kthread_worker) link;
-	struct kt_wheel wheel;
+	struct kt_wheel wheel __attribute__((aligned(64))); /* under the lock */
 };
 
 static inline atomic_uint *kt_work_state(struct kthread_work *work)
@@ -107,8 +107,8 @@ size_t kt_worker_close(struct kthread_worker *w);
 /* Nobody will run what is in the list: it is idle again, who waits is let go. How many works that were. */
 size_t kt_worker_abandon(struct kthread_worker *w);
 
-/* Is k the thread of a worker? Then also how many works it has begun, and how many it has found in its queue at most. */
-bool kt_worker_counters(const struct kthread *k, uint64_t *ret_run, uint64_t *ret_longest);
+/* Is k the thread of a worker? */
+bool kt_worker_has(const struct kthread *k);
 
 extern const struct kt_room kt_worker_room;
 

@@ -373,10 +373,12 @@ static void a_worker(void **state)
 	struct kthread_work works[7];
 	struct kthread_worker *w, *idle;
 	struct kthread_info info;
+	struct kthread *thread;
 	json_t *whole, *of;
 
 	sim_start(NULL);
 	w = kthread_run_worker(0, "worker");
+	thread = kthread_get(kthread_worker_thread(w));
 	idle = kthread_create_worker(0, "idle");
 	kthread_init_work(&gate.work, pass_gate);
 	kthread_init_completion(&gate.begun);
@@ -422,6 +424,12 @@ static void a_worker(void **state)
 	kthread_destroy_worker(w);
 	kthread_destroy_worker(idle);
 	sim_stop();
+
+	/* A handle outlives its worker's memory, and the library. */
+	info = sim_info(thread);
+	assert_int_equal(info.works_run, 7);
+	assert_int_equal(info.longest_queue, 6);
+	kthread_put(thread);
 }
 
 static atomic_int chunks;

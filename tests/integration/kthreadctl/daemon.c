@@ -60,13 +60,32 @@ static bool says(const char *words, const char *text)
 	return found;
 }
 
+static const char *const names[] = {"poll/1",  "poll/3",  "poll/5",  "poll/7",   "exact/7", "flush",
+                                    "cache/0", "cache/3", "index/0", "report/0", "foreign"};
+
+/* One that is just being made is in no list yet. */
+static bool lists_all(void)
+{
+	struct run r = run("-s %s list --names", control);
+	bool all = true;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		char line[64];
+
+		snprintf(line, sizeof(line), "%s\n", names[i]);
+		all = all && strstr(r.out, line);
+	}
+	run_free(&r);
+	return all;
+}
+
 static int start(void **state)
 {
 	snprintf(control, sizeof(control), "%s/control", ctl_dir);
 	snprintf(root, sizeof(root), "%s/machine", ctl_dir);
 	machine_do("make");
 	daemon_start();
-	AWAIT(says("list", "foreign")); /* the thread that it has last */
+	AWAIT(lists_all());
 	return 0;
 }
 
@@ -109,9 +128,7 @@ static bool shows(const char *name, const char *key, const char *value)
 
 static void look__at_all_threads(void **state)
 {
-	static const char *const names[] = {"poll/1",  "poll/3",  "poll/5",  "poll/7",   "exact/7", "flush",
-	                                    "cache/0", "cache/3", "index/0", "report/0", "foreign"};
-	struct run list = run("-s %s list", control), only = run("-s %s list --names", control);
+	struct run list = run("-s %s list", control);
 
 	assert_int_equal(list.status, 0);
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
@@ -119,13 +136,10 @@ static void look__at_all_threads(void **state)
 
 		snprintf(line, sizeof(line), "\n%s ", names[i]);
 		assert_non_null(strstr(list.out, line));
-		snprintf(line, sizeof(line), "%s\n", names[i]);
-		assert_non_null(strstr(only.out, line));
 	}
 	assert_non_null(strstr(value_of(list.out, "poll/3"), "bound 3"));
 	assert_non_null(strstr(value_of(list.out, "cache/3"), "node 3"));
 	run_free(&list);
-	run_free(&only);
 	expect(0, "\"name\":\"poll/3\"", NULL, "-s %s list --json", control);
 	expect(0, "\n  wish           bound 3\n", NULL, "-s %s show poll/3", control);
 	expect(0, "\nend\n", NULL, "-s %s dump --text", control);

@@ -142,9 +142,9 @@ int kt_place_has_left(unsigned int cpu)
 	view = kt_view_get();
 	work = malloc(view->setsize);
 	while (work && !error && (k = kt_registry_next(k))) {
-		const pid_t tid = (pid_t)atomic_load_explicit(&k->tid, memory_order_acquire);
+		const pid_t tid = kt_thread_tid(k); /* one that is being made has its maker's mask: wait for it */
 
-		if (tid == 0 || kt_word(&k->word) & W_EXITED || !may_run_on(tid, cpu, view->setsize, work))
+		if (tid < 0 || kt_word(&k->word) & W_EXITED || !may_run_on(tid, cpu, view->setsize, work))
 			continue;
 		if (!leaves_in_time(k, cpu, view->setsize, work) && !(kt_word(&k->word) & W_EXITED)) {
 			kt_log(NOT_MOVED, "%s: cannot be moved off CPU %u", k->name, cpu);

@@ -977,8 +977,6 @@ static void kthread_cpu_down__the_kernel_has_moved_them(void **state)
 		assert_int_equal(kthread_set_per_cpu(k[i], 1), 0);
 		kthread_wake(k[i]);
 	}
-	for (int i = 0; i < 6; i++) /* till then it has the mask of who made it, and runs none but the library's code */
-		AWAIT(sim_info(k[i]).last_reason != KTHREAD_REASON_NONE);
 	await_waiting(k[2]);
 	for (int round = 0; round < 20; round++) {
 		assert_int_equal(kthread_cpu_down(1, 0), 0);

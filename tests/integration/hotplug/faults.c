@@ -2,7 +2,9 @@
 /*
  * No memory, no threads, a kernel that refuses to move a thread: what was asked for fails, and all is as before.
  */
+#include "../gate.h"
 #include "probe.h"
+#include "thread/thread.h"
 
 #define ALL 0xffu
 #define CPUS 8
@@ -20,7 +22,6 @@ static bool fails(void)
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
-int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *), void *arg);
 int __real_sched_setaffinity(pid_t pid, size_t setsize, const cpu_set_t *set);
 
 void *__wrap_malloc(size_t size)
@@ -41,7 +42,7 @@ void *__wrap_calloc(size_t count, size_t size)
 
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *), void *arg)
 {
-	return fails() ? EAGAIN : __real_pthread_create(thread, attr, fn, arg);
+	return fails() ? EAGAIN : gate_pthread_create(thread, attr, fn, arg);
 }
 
 int __wrap_sched_setaffinity(pid_t pid, size_t setsize, const cpu_set_t *set)
@@ -267,6 +268,50 @@ static void kthread_cpu_down__a_thread_may_not_be_moved(void **state)
 	assert_int_equal(kthread_fini(), 0);
 }
 
+/* ---- a thread that is being made --------------------------------------------------------------------------------- */
+
+struct giving_up {
+	pthread_t thread;
+	atomic_bool done;
+	int error;
+};
+
+static void *give_up(void *arg)
+{
+	struct giving_up *giving_up = arg;
+
+	giving_up->error = kthread_cpu_down(1, 0);
+	atomic_store(&giving_up->done, true);
+	return NULL;
+}
+
+/* It has its maker's mask still, and has to come to its place before the call returns. */
+static void kthread_cpu_down__a_thread_is_being_made(void **state)
+{
+	struct kthread_config config = KTHREAD_CONFIG_INIT;
+	struct giving_up giving_up = {.error = 1};
+	struct kthread *born, *unborn;
+
+	if (!sim_two_cpus())
+		skip();
+	assert_int_equal(kthread_init(&config), 0);
+	born = kthread_run(obedient, NULL, "born"); /* and the monitor */
+	await_waiting(born);
+	atomic_store(&gate_shut, true);
+	unborn = kthread_run(obedient, NULL, "unborn");
+	assert_int_equal(__real_pthread_create(&giving_up.thread, NULL, give_up, &giving_up), 0);
+	AWAIT(atomic_load(&unborn->tid) == KT_TID_AWAITED || atomic_load(&giving_up.done));
+	assert_false(atomic_load(&giving_up.done));
+	atomic_store(&gate_shut, false);
+	pthread_join(giving_up.thread, NULL);
+	assert_int_equal(giving_up.error, 0);
+	assert_false(sim_kernel_mask(kthread_tid(unborn)) & 2);
+	assert_int_equal(kthread_cpu_up(1, 0), 0);
+	kthread_stop(born);
+	kthread_stop(unborn);
+	assert_int_equal(kthread_fini(), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -274,6 +319,7 @@ int main(void)
 	    cmocka_unit_test(kthread_cpuhp_setup__without_memory_or_threads),
 	    cmocka_unit_test(kthread_cpu_down__without_memory),
 	    cmocka_unit_test(kthread_cpu_down__a_thread_may_not_be_moved),
+	    cmocka_unit_test(kthread_cpu_down__a_thread_is_being_made),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, fini_finds_nothing);

@@ -6,6 +6,7 @@
 #include <sys/ioctl.h>
 
 #include "../../unit/wrap_alloc.h"
+#include "../gate.h"
 #include "dumped.h"
 #include "inspect/dump.h"
 
@@ -82,36 +83,9 @@ static void refusals(void **state)
 
 /* ---- a thread that is being made ---------------------------------------------------------------------------------- */
 
-/* While the gate is shut, a thread that is made does not come to its first line. */
-static atomic_bool shut;
-
-struct start {
-	void *(*fn)(void *arg);
-	void *arg;
-};
-
-int __real_pthread_create(pthread_t *ret, const pthread_attr_t *attr, void *(*fn)(void *arg), void *arg);
-int __wrap_pthread_create(pthread_t *ret, const pthread_attr_t *attr, void *(*fn)(void *arg), void *arg);
-
-static void *wait_at_the_gate(void *arg)
-{
-	struct start start = *(struct start *)arg;
-
-	free(arg);
-	AWAIT(!atomic_load(&shut));
-	return start.fn(start.arg);
-}
-
 int __wrap_pthread_create(pthread_t *ret, const pthread_attr_t *attr, void *(*fn)(void *arg), void *arg)
 {
-	struct start *start;
-
-	if (!atomic_load(&shut))
-		return __real_pthread_create(ret, attr, fn, arg);
-	start = malloc(sizeof(*start));
-	CHECK(start);
-	*start = (struct start){.fn = fn, .arg = arg};
-	return __real_pthread_create(ret, attr, wait_at_the_gate, start);
+	return gate_pthread_create(ret, attr, fn, arg);
 }
 
 static void *dump_pieces(void *arg)
@@ -142,13 +116,13 @@ static void a_thread_that_is_being_made(void **state)
 	assert_int_equal(pthread_create(&thread, NULL, dump_pieces, &done), 0);
 	pthread_join(thread, NULL);
 	atomic_store(&done, false);
-	atomic_store(&shut, true);
+	atomic_store(&gate_shut, true);
 	unborn = kthread_run(obedient, NULL, "unborn");
 	assert_non_null(unborn);
 	assert_int_equal(__real_pthread_create(&thread, NULL, dump_pieces, &done), 0);
 	AWAIT(atomic_load(&done));
 	pthread_join(thread, NULL);
-	atomic_store(&shut, false);
+	atomic_store(&gate_shut, false);
 	whole = dumped();
 	assert_non_null(thread_named(whole, "unborn"));
 	json_decref(whole);

@@ -302,7 +302,7 @@ static atomic_bool enough;
 static void *asks_whoever_is_there(void *arg)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	unsigned int *count = arg;
+	atomic_uint *count = arg;
 	char some[8192];
 
 	strcpy(address.sun_path, control_path);
@@ -311,7 +311,7 @@ static void *asks_whoever_is_there(void *arg)
 
 		if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 &&
 		    send(fd, "version\n", 8, MSG_NOSIGNAL) == 8)
-			*count += recv(fd, some, sizeof(some), 0) > 0;
+			atomic_fetch_add(count, recv(fd, some, sizeof(some), 0) > 0);
 		close(fd);
 	}
 	return NULL;
@@ -319,7 +319,7 @@ static void *asks_whoever_is_there(void *arg)
 
 static void listen__again_while_clients_come(void **state)
 {
-	unsigned int count = 0;
+	atomic_uint count = 0;
 	pthread_t thread;
 
 	control_start(NULL);
@@ -332,9 +332,9 @@ static void listen__again_while_clients_come(void **state)
 		assert_int_equal(kthread_control_listen(control_path), 0);
 	}
 	assert_true(answers());
+	AWAIT(atomic_load(&count) > 0);
 	atomic_store(&enough, true);
 	pthread_join(thread, NULL);
-	assert_true(count > 0);
 	control_stop();
 }
 
@@ -453,7 +453,7 @@ static void fork__a_child_that_stays(void **state)
 static void *asks(void *arg)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	unsigned int *count = arg;
+	atomic_uint *count = arg;
 	char some[8192];
 
 	strcpy(address.sun_path, control_path);
@@ -465,7 +465,7 @@ static void *asks(void *arg)
 		while (recv(fd, some, sizeof(some), 0) > 0)
 			continue;
 		close(fd);
-		++*count;
+		atomic_fetch_add(count, 1);
 	}
 	return NULL;
 }
@@ -477,7 +477,7 @@ static int at_once(void *arg)
 
 static void fork__while_clients_are_served(void **state)
 {
-	unsigned int counts[2] = {0};
+	atomic_uint counts[2] = {0};
 	pthread_t threads[2];
 
 	control_start(NULL);
@@ -486,11 +486,10 @@ static void fork__while_clients_are_served(void **state)
 		assert_int_equal(pthread_create(&threads[i], NULL, asks, &counts[i]), 0);
 	for (int i = 0; i < 50; i++)
 		assert_int_equal(in_child(at_once, NULL), 0);
+	AWAIT(atomic_load(&counts[0]) > 0 && atomic_load(&counts[1]) > 0);
 	atomic_store(&enough, true);
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 2; i++)
 		pthread_join(threads[i], NULL);
-		assert_true(counts[i] > 0);
-	}
 	control_stop();
 }
 

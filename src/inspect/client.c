@@ -31,6 +31,7 @@ enum state {
 	READS,   /* its request */
 	WAITS,   /* for what it has asked for */
 	ANSWERS, /* what is in `out` is all */
+	READIES, /* its dump waits for the machine's topology */
 	DUMPS,
 	WATCHES
 };
@@ -46,6 +47,7 @@ struct kt_client {
 	size_t out_size;
 	size_t sent;
 	struct kt_job *job;
+	enum kthread_format format;
 	struct kt_dump *dump;
 	uint64_t cursor; /* of a watch */
 	bool more;       /* to watch: it has not seen the end */
@@ -175,9 +177,12 @@ static void help(struct kt_client *client)
 
 /* ---- dump -------------------------------------------------------------------------------------------------------- */
 
-static void begin_dump(struct kt_client *client, enum kthread_format format)
+static void begin_dump(struct kt_client *client)
 {
-	client->dump = kt_dump_begin(format);
+	client->state = READIES;
+	if (kt_command_reads_topology())
+		return;
+	client->dump = kt_dump_begin(client->format);
 	client->state = DUMPS;
 	client->deadline = kt_deadline(KT_CONTROL_PATIENCE_NS);
 	if (!client->dump)
@@ -260,7 +265,8 @@ static void request(struct kt_client *client, size_t length)
 		help(client);
 		return;
 	case KT_ASK_DUMP:
-		begin_dump(client, request.text ? KTHREAD_TEXT : KTHREAD_JSON);
+		client->format = request.text ? KTHREAD_TEXT : KTHREAD_JSON;
+		begin_dump(client);
 		return;
 	case KT_ASK_WATCH:
 		begin_watch(client);
@@ -367,7 +373,7 @@ void kt_client_turn(struct kt_client *client, uint32_t events)
 	}
 	if (client->state == READS)
 		read_request(client);
-	if (client->state == WAITS)
+	if (client->state == WAITS || client->state == READIES)
 		wait_for(client, 0);
 	else if (client->state != FREE && client->state != READS)
 		go_on(client);
@@ -383,10 +389,13 @@ void kt_client_answer(struct kt_client *client, int error, const char *message)
 void kt_clients_roused(void)
 {
 	for (struct kt_client *client = clients; client < clients + KT_CONTROL_CLIENTS; client++) {
-		if (client->state != WATCHES || pending(client) || client->more)
+		if (client->state == READIES)
+			begin_dump(client);
+		else if (client->state != WATCHES || pending(client) || client->more)
 			continue; /* or it comes by, by itself */
 		client->deadline = kt_deadline(KT_CONTROL_PATIENCE_NS);
-		go_on(client);
+		if (client->state != READIES)
+			go_on(client);
 	}
 }
 
@@ -433,6 +442,7 @@ static uint64_t due(const struct kt_client *client)
 	switch (client->state) {
 	case FREE:
 	case WAITS:
+	case READIES:
 		return KT_NEVER;
 	case WATCHES:
 		return pending(client) || client->more ? client->deadline : KT_NEVER;

@@ -17,6 +17,7 @@
 
 #include "base/log.h"
 #include "inspect/control.h"
+#include "machine/topology.h"
 #include "thread/freezer.h"
 #include "thread/thread.h"
 
@@ -37,7 +38,8 @@ static struct {
 	struct jobs queue;
 	struct jobs done;
 	struct kt_job *now;
-	bool parking; /* now: asked to, and not known to have parked */
+	bool parking;  /* now: asked to, and not known to have parked */
+	bool has_read; /* the machine's topology, or it cannot be read */
 } command = {.queue = STAILQ_HEAD_INITIALIZER(command.queue), .done = STAILQ_HEAD_INITIALIZER(command.done)};
 
 static void job_free(struct kt_job *job)
@@ -257,13 +259,32 @@ static void give_back(struct kt_job *job)
 	kt_unlock(&kt_control_lock);
 }
 
+/*
+ * Before the first job, which may wait for ever: who wants to see what is going on then waits for this only. If a CPU
+ * comes, again, and nobody waits for that.
+ */
+static void read_topology(void)
+{
+	struct kt_view *view = kt_view_get();
+
+	kt_topology_read(view);
+	kt_view_put(view);
+	kt_lock(&kt_control_lock);
+	if (!command.has_read && kt_control_epoll() >= 0)
+		kt_control_ring();
+	command.has_read = true;
+	kt_unlock(&kt_control_lock);
+}
+
 static int command_fn(void *data)
 {
 	(void)data;
 	/* nobody: a child that the log function, or a step, has forked came back from it */
 	while (kthread_self() && !kthread_should_stop()) {
-		struct kt_job *job = take();
+		struct kt_job *job;
 
+		read_topology();
+		job = take();
 		if (!job) {
 			kthread_wait();
 			continue;
@@ -327,6 +348,18 @@ struct kt_job *kt_command_begin(struct kt_client *client, const struct kt_reques
 	return job;
 }
 
+bool kt_command_reads_topology(void)
+{
+	struct kt_view *view = kt_view_get();
+	const enum kt_topology_state state = kt_topology_state(view);
+
+	kt_view_put(view);
+	if (state == KT_TOPOLOGY_WHOLE || start_thread() != 0)
+		return false;
+	kthread_wake(command.thread);
+	return state == KT_TOPOLOGY_UNREAD && !command.has_read;
+}
+
 void kt_command_abandon(struct kt_job *job)
 {
 	struct kt_job *queued;
@@ -374,6 +407,7 @@ void kt_command_stop(void)
 	if (command.thread)
 		kthread_stop(command.thread);
 	command.thread = NULL;
+	command.has_read = false;
 	kt_command_forget();
 }
 
@@ -381,6 +415,7 @@ void kt_command_forked(void)
 {
 	kthread_put(command.thread);
 	command.thread = NULL;
+	command.has_read = false;
 }
 
 static void forget_all(struct jobs *jobs)

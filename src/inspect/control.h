@@ -73,6 +73,9 @@ int kt_command_now(const struct kt_request *request, char *message);
 /* The others: NULL is a failure, with -errno in *ret_error. kt_client_answer() is called when it has been done. */
 struct kt_job *kt_command_begin(struct kt_client *client, const struct kt_request *request, int *ret_error,
                                 char *message);
+/* A dump is about to begin: shall it wait for the machine's topology, which the thread reads? kt_clients_roused() is called
+ * when it has tried to. */
+bool kt_command_reads_topology(void);
 /* The client leaves: what has not begun is dropped, a park that is not granted yet is taken back. */
 void kt_command_abandon(struct kt_job *job);
 /* Answer those whose requests have been done. */

@@ -63,15 +63,13 @@ static void dump_head(struct kt_dump *dump)
 
 /* ---- nodes and caches ------------------------------------------------------------------------------------------- */
 
-/* False: there are no more, or dump->error says why not. */
+/* False: there are no more. */
 static bool dump_node(struct kt_dump *dump)
 {
 	const int node = kt_topology_next_node(dump->view, dump->node, dump->set[WORK]);
 
-	if (node < 0) {
-		dump->error = node == KTHREAD_NO_NODE ? 0 : node;
+	if (node == KTHREAD_NO_NODE)
 		return false;
-	}
 	dump->format->node(&dump->json, node, dump->view->setsize, dump->set[WORK]);
 	dump->node = node + 1;
 	return true;
@@ -81,10 +79,8 @@ static bool dump_cache(struct kt_dump *dump)
 {
 	const int level = kt_topology_cache(dump->view, dump->cache++, dump->set[WORK]);
 
-	if (level <= 0) {
-		dump->error = level;
+	if (level == 0)
 		return false;
-	}
 	dump->format->cache(&dump->json, (unsigned int)level, dump->view->setsize, dump->set[WORK]);
 	return true;
 }
@@ -292,11 +288,14 @@ static void end_cancelled(void *arg)
 	kt_dump_end(arg);
 }
 
-/* A dump goes past those that are being made, but the caller's own shall be there. */
-static void await_births(void)
+/* Wait for what the pieces do not: the topology, and threads that are being made, as the caller's own shall be there. */
+static void make_ready(struct kt_dump *dump)
 {
 	struct kthread *k = NULL;
 
+	kt_log_hold(); /* and nobody is cancelled, as in a piece */
+	dump->error = kt_topology_read(dump->view);
+	kt_log_release();
 	while ((k = kt_registry_next(k)))
 		kt_thread_tid(k);
 }
@@ -311,10 +310,10 @@ int kthread_dump(FILE *out, enum kthread_format format)
 	error = kt_library_up();
 	if (error)
 		return error;
-	await_births();
 	dump = kt_dump_begin(format);
 	if (!dump)
 		return -errno;
+	make_ready(dump);
 	pthread_cleanup_push(end_cancelled, dump);
 	while (kt_dump_next(dump, out))
 		continue;

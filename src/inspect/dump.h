@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A dump in pieces: a head, then a node, a thread, a step at a time. Between two pieces no lock is held, and a thread at
- * most. Nobody is waited for, so a thread that is being made is left out. The library stays up until the end.
+ * most. Nothing is waited for, so a thread that is being made is left out, and of the machine's topology there is what has
+ * been read before. The library stays up until the end.
  */
 #ifndef KT_INSPECT_DUMP_H
 #define KT_INSPECT_DUMP_H

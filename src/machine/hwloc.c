@@ -110,7 +110,7 @@ static bool has_every_cpu(hwloc_topology_t topology, const struct kt_view *view)
 /* Are the CPUs that sysfs has on this node on it in the topology? cpus is scratch. */
 static bool has_node(hwloc_topology_t topology, const struct kt_view *view, int number, hwloc_bitmap_t cpus)
 {
-	static char text[32 * 1024]; /* guarded by the lock; 9 bytes for each 32 CPUs */
+	static char text[32 * 1024]; /* one caller at a time; 9 bytes for each 32 CPUs */
 	const ssize_t length = kt_file_read(text, sizeof(text), NODE_DIR "/node%d/cpumap", number);
 	const hwloc_obj_t node = hwloc_get_numanode_obj_by_os_index(topology, (unsigned int)number);
 

@@ -12,7 +12,7 @@
 
 /*
  * Nodes and CPUs; with caches, which cost a third more. To be given up with hwloc_topology_destroy().
- * ERRORS: -ENOMEM; -EIO not to be read, or not whole. ASSUMPTIONS: the caller holds the room's topology lock.
+ * ERRORS: -ENOMEM; -EIO not to be read, or not whole. ASSUMPTIONS: one caller at a time.
  */
 int kt_hwloc_load(const struct kt_view *view, bool with_caches, hwloc_topology_t *ret);
 

@@ -31,17 +31,23 @@ struct table {
 	struct node node[]; /* ascending; their sets follow in the same block */
 };
 
+/* Held by who reads the machine, and taken before the lock. That one is held for some instructions only: whoever comes by
+ * while somebody reads does not wait for it, unless he has to read, too. */
+static pthread_mutex_t reading = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct table *table; /* NULL until somebody asks for a node. Guarded by the lock */
 
-/* The caches, of a reading of their own: they cost a third of it, and only who looks on asks for them. The same. */
+/* Guarded by the lock, and replaced under both. */
+static struct table *table; /* NULL until somebody asks for a node */
+
+/* The caches: they make a reading cost a third more, and only who looks on asks for them. */
 static struct caches {
 	size_t setsize;
 	size_t count;
 	int level;
 	unsigned long sets[]; /* the CPUs that were online; those of each cache */
 } * caches;
-static bool said;
+
+static bool said; /* under `reading` */
 
 static struct table *table_new(size_t count, size_t setsize)
 {
@@ -165,7 +171,33 @@ static struct caches *caches_of(hwloc_topology_t topology, const struct kt_view 
 	return new;
 }
 
-/* 0; -ENOMEM: they stay as they were. */
+static bool tables_differ(const struct table *a, const struct table *b)
+{
+	if (a->count != b->count)
+		return true;
+	for (size_t i = 0; i < a->count; i++) {
+		if (a->node[i].number != b->node[i].number ||
+		    !kt_cpus_equal(a->setsize, a->node[i].cpus, b->node[i].cpus))
+			return true;
+	}
+	return false;
+}
+
+/* 1 they have changed, 0 they have not; -ENOMEM they stay as they were. */
+static int keep_nodes(hwloc_topology_t topology, const struct kt_view *view)
+{
+	struct table *new = merge(topology, table, view);
+	int changed;
+
+	if (!new)
+		return -ENOMEM;
+	changed = !table || tables_differ(table, new);
+	free(table);
+	table = new;
+	return changed;
+}
+
+/* 0; -ENOMEM they stay as they were. */
 static int keep_caches(hwloc_topology_t topology, const struct kt_view *view)
 {
 	struct caches *new = caches_of(topology, view);
@@ -177,39 +209,66 @@ static int keep_caches(hwloc_topology_t topology, const struct kt_view *view)
 	return 0;
 }
 
+/* Who reads caches leaves nodes that are known as they are: if they change, it is for a look to find that. */
+static int keep(hwloc_topology_t topology, const struct kt_view *view, bool with_caches)
+{
+	int result = 0;
+
+	if (!table || !with_caches)
+		result = keep_nodes(topology, view);
+	if (result >= 0 && with_caches)
+		result = keep_caches(topology, view);
+	return result;
+}
+
 /*
- * The nodes; and the caches, for who will ask for these, too (and read them alone if there is no memory for them now).
- * 0; -ENOMEM; -EIO not to be read, or not whole (logged once). The table stays as it is then.
+ * Under `reading`. 1 nodes have changed, 0 they have not; -ENOMEM; -EIO not to be read, or not whole (logged once). What
+ * could not be read stays as it was.
  */
 static int read_machine(const struct kt_view *view, bool with_caches)
 {
 	hwloc_topology_t topology;
-	struct table *new = NULL;
-	int error = kt_hwloc_load(view, with_caches, &topology);
+	int result = kt_hwloc_load(view, with_caches, &topology);
+	bool known;
 
-	if (!error) {
-		new = merge(topology, table, view);
-		error = new ? 0 : -ENOMEM;
-		if (new &&with_caches)
-			keep_caches(topology, view);
+	kt_lock(&lock);
+	known = table;
+	if (!result) {
+		result = keep(topology, view, with_caches);
 		hwloc_topology_destroy(topology);
 	}
-	if (error == -EIO && !said)
-		kt_log(NO_TOPOLOGY, "the machine's topology cannot be read: no %snode is known", table ? "new " : "");
-	said = error == -EIO;
-	if (error)
-		return error;
-	free(table);
-	table = new;
-	return 0;
+	kt_unlock(&lock);
+	if (result == -EIO && !said)
+		kt_log(NO_TOPOLOGY, "the machine's topology cannot be read: no %snode is known", known ? "new " : "");
+	said = result == -EIO;
+	return result;
 }
 
-/* The first question about a node. A machine that cannot be read has none. */
-static int ready_locked(const struct kt_view *view, bool with_caches)
+/* Caches: of each CPU that is online. */
+static bool is_known(const struct kt_view *view, bool with_caches)
 {
-	const int error = table ? 0 : read_machine(view, with_caches);
+	bool known;
 
-	return error == -EIO ? 0 : error;
+	kt_lock(&lock);
+	known = table;
+	if (with_caches)
+		known = caches && kt_cpus_subset(view->setsize, view->set[KT_ONLINE], cache_set(caches, 0));
+	kt_unlock(&lock);
+	return known;
+}
+
+/* Unless it is known. 0; -ENOMEM. A machine that cannot be read has none. */
+static int fetch(const struct kt_view *view, bool with_caches)
+{
+	int result = 0;
+
+	if (is_known(view, with_caches))
+		return 0;
+	kt_lock(&reading);
+	if (!is_known(view, with_caches))
+		result = read_machine(view, with_caches);
+	kt_unlock(&reading);
+	return result == -ENOMEM ? -ENOMEM : 0;
 }
 
 /* ---- questions ------------------------------------------------------------------------------------------------- */
@@ -222,22 +281,21 @@ int kt_topology_node_exists(int node)
 	if (node < 0)
 		return -EINVAL;
 	view = kt_view_get();
+	error = fetch(view, false);
+	kt_view_put(view);
 	kt_lock(&lock);
-	error = ready_locked(view, false);
 	if (!error && !find_node(table, node))
 		error = -EINVAL;
 	kt_unlock(&lock);
-	kt_view_put(view);
 	return error;
 }
 
 int kt_topology_node_cpus(const struct kt_view *view, int node, cpu_set_t *set)
 {
 	const struct node *found;
-	int error;
+	int error = fetch(view, false);
 
 	kt_lock(&lock);
-	error = ready_locked(view, false);
 	if (!error) {
 		found = find_node(table, node);
 		if (found)
@@ -251,30 +309,59 @@ int kt_topology_node_cpus(const struct kt_view *view, int node, cpu_set_t *set)
 
 int kt_topology_cpu_node(const struct kt_view *view, unsigned int cpu)
 {
-	int node = NO_NODE, error;
+	const int error = fetch(view, false);
+	int node = NO_NODE;
 
 	kt_lock(&lock);
-	error = ready_locked(view, false);
 	if (!error && table)
 		node = node_of(table, cpu);
 	kt_unlock(&lock);
 	return error ? error : node;
 }
 
+int kt_topology_read(const struct kt_view *view)
+{
+	return fetch(view, true);
+}
+
+enum kt_topology_state kt_topology_state(const struct kt_view *view)
+{
+	bool any;
+
+	if (is_known(view, true))
+		return KT_TOPOLOGY_WHOLE;
+	kt_lock(&lock);
+	any = caches;
+	kt_unlock(&lock);
+	return any ? KT_TOPOLOGY_OLD : KT_TOPOLOGY_UNREAD;
+}
+
 int kt_topology_next_node(const struct kt_view *view, int from, cpu_set_t *set)
 {
-	int node = NO_NODE, error;
+	int node = NO_NODE;
 
 	kt_lock(&lock);
-	error = ready_locked(view, !caches);
-	for (size_t i = 0; !error && table && i < table->count && node == NO_NODE; i++) {
+	for (size_t i = 0; table && i < table->count && node == NO_NODE; i++) {
 		if (table->node[i].number < from)
 			continue;
 		node = table->node[i].number;
 		kt_cpus_and(view->setsize, set, table->node[i].cpus, view->set[KT_POSSIBLE]);
 	}
 	kt_unlock(&lock);
-	return error ? error : node;
+	return node;
+}
+
+int kt_topology_cache(const struct kt_view *view, size_t index, cpu_set_t *set)
+{
+	int level = 0;
+
+	kt_lock(&lock);
+	if (caches && index < caches->count) {
+		level = caches->level;
+		kt_cpus_copy(view->setsize, set, cache_set(caches, index + 1));
+	}
+	kt_unlock(&lock);
+	return level;
 }
 
 bool kt_topology_is_flat(void)
@@ -293,39 +380,6 @@ bool kt_topology_is_flat(void)
 		count += kt_sysfs_number(entry->d_name, "node") >= 0;
 	closedir(dir);
 	return count <= 1;
-}
-
-/* ---- caches ---------------------------------------------------------------------------------------------------- */
-
-/* Anew if a CPU has come since. 0; -ENOMEM. What cannot be read stays as it is: none, at first. */
-static int read_caches(const struct kt_view *view)
-{
-	hwloc_topology_t topology;
-	int error;
-
-	if (caches && kt_cpus_subset(view->setsize, view->set[KT_ONLINE], cache_set(caches, 0)))
-		return 0;
-	error = kt_hwloc_load(view, true, &topology);
-	if (error)
-		return error == -EIO ? 0 : error;
-	error = keep_caches(topology, view);
-	hwloc_topology_destroy(topology);
-	return error;
-}
-
-int kt_topology_cache(const struct kt_view *view, size_t index, cpu_set_t *set)
-{
-	int level = 0, error = 0;
-
-	kt_lock(&lock);
-	if (index == 0)
-		error = read_caches(view);
-	if (!error && caches && index < caches->count) {
-		level = caches->level;
-		kt_cpus_copy(view->setsize, set, cache_set(caches, index + 1));
-	}
-	kt_unlock(&lock);
-	return error ? error : level;
 }
 
 /* ---- following the machine ------------------------------------------------------------------------------------- */
@@ -362,69 +416,43 @@ static bool forget_absent(const struct kt_view *view)
 	return changed;
 }
 
-static bool tables_differ(const struct table *a, const struct table *b)
-{
-	if (a->count != b->count)
-		return true;
-	for (size_t i = 0; i < a->count; i++) {
-		if (a->node[i].number != b->node[i].number ||
-		    !kt_cpus_equal(a->setsize, a->node[i].cpus, b->node[i].cpus))
-			return true;
-	}
-	return false;
-}
-
-/* Read anew and compare. A failure leaves the old table, and is tried again at the next look. */
-static bool read_again(const struct kt_view *view)
-{
-	struct table *old = table_new(table->count, table->setsize);
-	bool changed = true;
-
-	if (old) {
-		for (size_t i = 0; i < table->count; i++) {
-			old->node[i].number = table->node[i].number;
-			kt_cpus_copy(old->setsize, old->node[i].cpus, table->node[i].cpus);
-		}
-	}
-	if (read_machine(view, false) != 0)
-		changed = false;
-	else if (old)
-		changed = tables_differ(old, table);
-	free(old);
-	return changed;
-}
-
 bool kt_topology_renew(const struct kt_view *view)
 {
-	bool changed = false;
+	bool changed = false, stranger = false;
 
 	kt_lock(&lock);
 	if (table) {
 		changed = forget_absent(view);
-		if (has_stranger(view))
-			changed = read_again(view) || changed;
+		stranger = has_stranger(view);
 	}
 	kt_unlock(&lock);
+	if (stranger) { /* if it cannot be read, it is tried again at the next look */
+		kt_lock(&reading);
+		changed = read_machine(view, false) > 0 || changed;
+		kt_unlock(&reading);
+	}
 	return changed;
 }
 
 void kt_topology_forget(void)
 {
-	kt_lock(&lock);
+	kt_topology_lock();
 	free(table);
 	table = NULL;
 	free(caches);
 	caches = NULL;
 	said = false;
-	kt_unlock(&lock);
+	kt_topology_unlock();
 }
 
 void kt_topology_lock(void)
 {
+	kt_lock(&reading);
 	kt_lock(&lock);
 }
 
 void kt_topology_unlock(void)
 {
 	kt_unlock(&lock);
+	kt_unlock(&reading);
 }

@@ -2,7 +2,7 @@
 /*
  * Which CPU is on which node: hwloc's reading of the machine, loaded when a node is first asked for (it takes
  * milliseconds, which a program without nodes shall not pay), remembered for CPUs that go offline (sysfs forgets them).
- * All functions: any thread; they take the room's topology lock.
+ * All functions: any thread; they take the room's topology locks.
  */
 #ifndef KT_MACHINE_TOPOLOGY_H
 #define KT_MACHINE_TOPOLOGY_H
@@ -15,15 +15,19 @@ int kt_topology_node_exists(int node);
 int kt_topology_node_cpus(const struct kt_view *view, int node, cpu_set_t *set);
 /* Node of a possible cpu; -1 (KTHREAD_NO_NODE) unknown; -ENOMEM. */
 int kt_topology_cpu_node(const struct kt_view *view, unsigned int cpu);
-/* The next node from this number on, and its CPUs into set. Its number; KTHREAD_NO_NODE: there is none; -ENOMEM. Who looks
- * on asks so, and for caches afterwards: the first one reads both. */
+
+/* For who looks on: all nodes and caches. Reads the machine, if nobody has, or if a CPU has come since whose caches are not
+ * known. 0; -ENOMEM. A machine that cannot be read has none. */
+int kt_topology_read(const struct kt_view *view);
+/* What that would find; for who may not wait for it. */
+enum kt_topology_state { KT_TOPOLOGY_UNREAD, KT_TOPOLOGY_OLD, KT_TOPOLOGY_WHOLE };
+enum kt_topology_state kt_topology_state(const struct kt_view *view);
+/* Of what has been read: the next node from this number on, and its CPUs into set. Its number; KTHREAD_NO_NODE. */
 int kt_topology_next_node(const struct kt_view *view, int from, cpu_set_t *set);
-/*
- * The index-th of the caches that are shared, of the outermost level that has any: its level, and the CPUs that share it,
- * those that were offline when they were read left out. The first one reads them, if a CPU has come since. 0: there are no
- * more; -ENOMEM.
- */
+/* The index-th of the caches that are shared, of the outermost level that has any: its level, and the CPUs that share it,
+ * those that were offline when they were read left out. 0: there are no more. */
 int kt_topology_cache(const struct kt_view *view, size_t index, cpu_set_t *set);
+
 /* Does sysfs show one node at most? Then who only wants to know which CPUs are near each other need not ask for nodes, and
  * nothing is loaded. */
 bool kt_topology_is_flat(void);
@@ -32,7 +36,7 @@ bool kt_topology_is_flat(void);
  * the wishes for nodes have to be decided anew. */
 bool kt_topology_renew(const struct kt_view *view);
 
-/* The room ends: forget all of it. And the room's topology lock, for fork(). */
+/* The room ends: forget all of it. And the room's topology locks, for fork(). */
 void kt_topology_forget(void);
 void kt_topology_lock(void);
 void kt_topology_unlock(void);

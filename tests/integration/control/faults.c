@@ -64,10 +64,133 @@ static void kthread_control_listen__refused(void **state)
 	sim_stop();
 }
 
+/* ---- the machine's topology --------------------------------------------------------------------------------------- */
+
+static atomic_bool load_waits;
+static atomic_int loads;
+static atomic_bool threads_refused;
+
+int __real_hwloc_topology_load(void *topology);
+int __wrap_hwloc_topology_load(void *topology);
+int __real_pthread_create(pthread_t *ret, const pthread_attr_t *attr, void *(*fn)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *ret, const pthread_attr_t *attr, void *(*fn)(void *), void *arg);
+
+int __wrap_hwloc_topology_load(void *topology)
+{
+	atomic_fetch_add(&loads, 1);
+	AWAIT(!atomic_load(&load_waits));
+	return __real_hwloc_topology_load(topology);
+}
+
+int __wrap_pthread_create(pthread_t *ret, const pthread_attr_t *attr, void *(*fn)(void *), void *arg)
+{
+	return atomic_load(&threads_refused) ? EAGAIN : __real_pthread_create(ret, attr, fn, arg);
+}
+
+static void assert_no_answer(int fd)
+{
+	char byte;
+
+	assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK), -1);
+	assert_int_equal(errno, EAGAIN);
+}
+
+static void assert_has_nodes(const char *dump)
+{
+	assert_non_null(strstr(dump, "\"nodes\":[\n{"));
+}
+
+/* The first dump waits until it has been read, which takes long on a big machine. Nobody else does, the monitor least. */
+static void dump__while_the_topology_is_read(void **state)
+{
+	const char *text;
+	int fds[3];
+
+	control_start(NULL);
+	atomic_store(&loads, 0);
+	atomic_store(&load_waits, true);
+	fds[0] = control_begin("dump");
+	fds[1] = control_begin("dump text");
+	fds[2] = control_begin("dump");
+	AWAIT(atomic_load(&loads) == 1);
+	assert_non_null(strstr(control_ask("version"), "\"ok\":true")); /* by then all of them have been heard */
+	close(fds[2]);
+	sim_online(0xf7);
+	assert_int_equal(kthread_rescan(), 0);
+	assert_int_equal(sim_cpus(KTHREAD_CPUS_USABLE), 0xf7);
+	sim_online(0xff);
+	assert_int_equal(kthread_rescan(), 0);
+	assert_no_answer(fds[0]);
+	assert_no_answer(fds[1]);
+	atomic_store(&load_waits, false);
+	assert_has_nodes(control_rest(fds[0]));
+	text = control_rest(fds[1]);
+	assert_non_null(strstr(text, "node 1"));
+	assert_has_nodes(control_ask("dump"));
+	assert_int_equal(atomic_load(&loads), 1);
+	control_stop();
+}
+
+/* Closed, and the library ended, while somebody waits for it. */
+static void dump__closed_while_the_topology_is_read(void **state)
+{
+	for (int i = 0; i < 2; i++) {
+		int fd;
+
+		control_start(NULL);
+		atomic_store(&loads, 0);
+		atomic_store(&load_waits, true);
+		fd = control_begin("dump");
+		AWAIT(atomic_load(&loads) == 1);
+		if (i)
+			assert_int_equal(kthread_control_close(), 0);
+		atomic_store(&load_waits, false);
+		control_stop();
+		assert_true(i == 0 || control_rest(fd)[0] == '\0');
+		if (i == 0)
+			close(fd);
+	}
+}
+
+/* It is read before what may wait for ever, and not again for what waits behind that. */
+static void dump__while_a_request_waits(void **state)
+{
+	struct stubbornness its = {0};
+	struct kthread *k;
+	int park;
+
+	control_start(NULL);
+	k = stubborn_begin(&its);
+	park = control_begin("park stubborn");
+	AWAIT(atomic_load(&its.asked));
+	assert_has_nodes(control_ask("dump"));
+	atomic_store(&its.may, true);
+	assert_answer(park, "{\"ok\":true}\n");
+	kthread_unpark(k);
+	kthread_stop(k);
+	control_stop();
+}
+
+/* Nobody who could read it: a dump is no less wanted, and tells what is known. */
+static void dump__without_a_thread_to_read_the_topology(void **state)
+{
+	control_start(NULL);
+	assert_non_null(strstr(control_ask("version"), "\"ok\":true"));
+	atomic_store(&threads_refused, true);
+	assert_non_null(strstr(control_ask("dump"), "\"nodes\":[\n]"));
+	atomic_store(&threads_refused, false);
+	assert_has_nodes(control_ask("dump"));
+	control_stop();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(kthread_control_listen__refused),
+	    cmocka_unit_test(dump__while_the_topology_is_read),
+	    cmocka_unit_test(dump__closed_while_the_topology_is_read),
+	    cmocka_unit_test(dump__while_a_request_waits),
+	    cmocka_unit_test(dump__without_a_thread_to_read_the_topology),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, fini_finds_nothing);

@@ -53,7 +53,6 @@ _kthreadctl()
 		dump) common="$common --json --text" ;;
 		cpu) common="$common --json --physical" ;;
 		freeze) common="$common --json --timeout" ;;
-		prometheus) ;;
 		?*) common="$common --json" ;;
 		esac
 		mapfile -t COMPREPLY < <(compgen -W "$common" -- "$cur")

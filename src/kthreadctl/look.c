@@ -114,7 +114,7 @@ enum ctl_status run_prometheus(const struct ctl *ctl)
 	const enum ctl_status status = ask_dump(ctl, NULL, &dump);
 
 	if (status == CTL_DONE)
-		prometheus_print(dump, stdout);
+		prometheus_print(dump, ctl->json, stdout);
 	model_free(dump);
 	return status == CTL_DONE ? ctl_flush() : status;
 }

@@ -59,7 +59,8 @@ static const struct command {
      "Watches for the time of --for, or until Ctrl-C, then draws it.\n"
      "As JSON: a dump in the first line, then an event in each, as they come.\n"},
     {"dump", "", 0, 0, OPT_JSON | OPT_TEXT, run_dump, "the daemon's dump, as it is", ""},
-    {"prometheus", "", 0, 0, 0, run_prometheus, "counters and gauges in Prometheus' text format", ""},
+    {"prometheus", "", 0, 0, OPT_JSON, run_prometheus, "counters and gauges in Prometheus' text format",
+     "As JSON: the families of metrics, as prom2json writes them.\n"},
     {"park", "NAME", 1, 1, OPT_JSON, run_park, "park a thread, and wait until it is", ""},
     {"unpark", "NAME", 1, 1, OPT_JSON, run_unpark, "let a parked thread go on", ""},
     {"housekeeping", "LIST|default", 1, 1, OPT_JSON, run_housekeeping, "the CPUs of threads without a wish",

@@ -5,41 +5,120 @@
  */
 #include "kthreadctl/prometheus.h"
 
+#include <ctype.h>
 #include <inttypes.h>
-#include <stdbool.h>
+#include <stdarg.h>
 #include <stddef.h>
 
 #define SECOND_NS 1000000000
 
-static void head(FILE *out, const char *name, const char *type, const char *help)
-{
-	fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
-}
+/* ---- the page --------------------------------------------------------------------------------------------------- */
 
-/* KEY="VALUE", escaped as the format wants it. */
-static void label(FILE *out, const char *key, const char *value)
+/* Written family by family, sample by sample, label by label. As JSON: an array of families, as prom2json writes it. */
+struct page {
+	FILE *out;
+	bool json;
+	const char *family; /* the present one; NULL at first */
+	size_t samples;     /* that it has so far */
+	size_t labels;      /* that the present sample has so far */
+};
+
+/* "VALUE", escaped as the format wants it. */
+static void quoted(const struct page *page, const char *value)
 {
-	fprintf(out, "%s=\"", key);
+	fputc('"', page->out);
 	for (; *value; value++) {
 		if (*value == '\n')
-			fputs("\\n", out);
+			fputs("\\n", page->out);
 		else if (*value == '\\' || *value == '"')
-			fprintf(out, "\\%c", *value);
+			fprintf(page->out, "\\%c", *value);
+		else if (page->json && (unsigned char)*value < ' ')
+			fprintf(page->out, "\\u%04x", (unsigned int)*value);
 		else
-			fputc(*value, out);
+			fputc(*value, page->out);
 	}
-	fputc('"', out);
+	fputc('"', page->out);
 }
 
-static void sample_of(FILE *out, const char *name, const struct ctl_thread *thread)
+static void family(struct page *page, const char *name, const char *type, const char *help)
 {
-	fprintf(out, "%s{", name);
-	label(out, "class", thread->class);
-	if (thread->index >= 0)
-		fprintf(out, ",index=\"%" PRId64 "\"", thread->index);
+	if (!page->json) {
+		fprintf(page->out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+	} else {
+		fprintf(page->out, "%s\n{\"name\":\"%s\",\"help\":", page->family ? "]}," : "[", name);
+		quoted(page, help);
+		fputs(",\"type\":\"", page->out);
+		for (; *type; type++)
+			fputc(toupper(*type), page->out);
+		fputs("\",\"metrics\":[", page->out);
+	}
+	page->family = name;
+	page->samples = 0;
+}
+
+static void sample(struct page *page)
+{
+	if (page->json)
+		fprintf(page->out, "%s\n{\"labels\":{", page->samples ? "," : "");
 	else
-		fputs(",index=\"\"", out);
-	fprintf(out, ",tid=\"%" PRId64 "\"", thread->tid);
+		fputs(page->family, page->out);
+	page->samples++;
+	page->labels = 0;
+}
+
+static void label(struct page *page, const char *key, const char *value)
+{
+	if (page->labels)
+		fputc(',', page->out);
+	else if (!page->json)
+		fputc('{', page->out);
+	page->labels++;
+	fprintf(page->out, page->json ? "\"%s\":" : "%s=", key);
+	quoted(page, value);
+}
+
+__attribute__((format(printf, 3, 4))) static void label_as(struct page *page, const char *key, const char *format, ...)
+{
+	char text[64];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	label(page, key, text);
+}
+
+/* The sample's number, with which it ends. */
+__attribute__((format(printf, 2, 3))) static void number(struct page *page, const char *format, ...)
+{
+	va_list args;
+
+	if (page->json)
+		fputs("},\"value\":\"", page->out);
+	else
+		fputs(page->labels ? "} " : " ", page->out);
+	va_start(args, format);
+	vfprintf(page->out, format, args);
+	va_end(args);
+	fputs(page->json ? "\"}" : "\n", page->out);
+}
+
+static void only(struct page *page, const char *name, const char *help, int64_t value)
+{
+	family(page, name, "gauge", help);
+	sample(page);
+	number(page, "%" PRId64, value);
+}
+
+static void sample_of(struct page *page, const struct ctl_thread *thread)
+{
+	sample(page);
+	label(page, "class", thread->class);
+	if (thread->index >= 0)
+		label_as(page, "index", "%" PRId64, thread->index);
+	else
+		label(page, "index", "");
+	label_as(page, "tid", "%" PRId64, thread->tid);
 }
 
 /* ---- numbers of a thread ---------------------------------------------------------------------------------------- */
@@ -84,7 +163,7 @@ static const struct metric metrics[] = {
      false},
 };
 
-static void print_metric(FILE *out, const struct metric *metric, const struct ctl_dump *dump)
+static void print_metric(struct page *page, const struct metric *metric, const struct ctl_dump *dump)
 {
 	bool begun = false;
 
@@ -95,114 +174,109 @@ static void print_metric(FILE *out, const struct metric *metric, const struct ct
 		if (value < 0)
 			continue;
 		if (!begun)
-			head(out, metric->name, metric->type, metric->help);
+			family(page, metric->name, metric->type, metric->help);
 		begun = true;
-		sample_of(out, metric->name, thread);
+		sample_of(page, thread);
 		if (metric->seconds)
-			fprintf(out, "} %" PRId64 ".%09d\n", value / SECOND_NS, (int)(value % SECOND_NS));
+			number(page, "%" PRId64 ".%09d", value / SECOND_NS, (int)(value % SECOND_NS));
 		else
-			fprintf(out, "} %" PRId64 "\n", value);
+			number(page, "%" PRId64, value);
 	}
 }
 
-static void print_refusals(FILE *out, const struct ctl_dump *dump)
+static void print_refusals(struct page *page, const struct ctl_dump *dump)
 {
-	static const char name[] = "kthread_thread_refusals_total";
-
-	head(out, name, "counter", "How often the kernel refused the CPUs of the thread, by its errno.");
+	family(page, "kthread_thread_refusals_total", "counter",
+	       "How often the kernel refused the CPUs of the thread, by its errno.");
 	for (size_t i = 0; i < dump->n_threads; i++) {
 		const struct ctl_thread *thread = &dump->threads[i];
 
 		for (size_t r = 0; r < thread->n_refusals; r++) {
-			sample_of(out, name, thread);
-			fputc(',', out);
-			label(out, "errno", thread->refusals[r].error);
-			fprintf(out, "} %" PRId64 "\n", thread->refusals[r].count);
+			sample_of(page, thread);
+			label(page, "errno", thread->refusals[r].error);
+			number(page, "%" PRId64, thread->refusals[r].count);
 		}
 	}
 }
 
-static void print_threads(FILE *out, const struct ctl_dump *dump)
+static void print_threads(struct page *page, const struct ctl_dump *dump)
 {
-	size_t broken = 0;
+	int64_t broken = 0;
 
-	head(out, "kthread_thread_info", "gauge", "1; what the thread is now is in the labels.");
+	family(page, "kthread_thread_info", "gauge", "1; what the thread is now is in the labels.");
 	for (size_t i = 0; i < dump->n_threads; i++) {
 		const struct ctl_thread *thread = &dump->threads[i];
 
 		broken += thread->broken;
-		sample_of(out, "kthread_thread_info", thread);
-		fputc(',', out);
-		label(out, "kind", thread->kind_name);
-		fputc(',', out);
-		label(out, "state", thread->state_name);
-		fputc(',', out);
-		label(out, "wish", thread->wish_name);
-		fputs("} 1\n", out);
+		sample_of(page, thread);
+		label(page, "kind", thread->kind_name);
+		label(page, "state", thread->state_name);
+		label(page, "wish", thread->wish_name);
+		number(page, "1");
 	}
-	head(out, "kthread_threads", "gauge", "Threads that the library keeps.");
-	fprintf(out, "kthread_threads %zu\n", dump->n_threads);
-	head(out, "kthread_threads_broken", "gauge", "Threads that are broken.");
-	fprintf(out, "kthread_threads_broken %zu\n", broken);
+	only(page, "kthread_threads", "Threads that the library keeps.", (int64_t)dump->n_threads);
+	only(page, "kthread_threads_broken", "Threads that are broken.", broken);
 	for (size_t m = 0; m < sizeof(metrics) / sizeof(*metrics); m++)
-		print_metric(out, &metrics[m], dump);
-	print_refusals(out, dump);
+		print_metric(page, &metrics[m], dump);
+	print_refusals(page, dump);
 }
 
 /* ---- the machine and its steps ---------------------------------------------------------------------------------- */
 
-static void print_view(FILE *out, const struct ctl_dump *dump)
+static void print_view(struct page *page, const struct ctl_dump *dump)
 {
 	const struct ctl_view *view = &dump->view;
 
-	head(out, "kthread_info", "gauge", "1; which daemon, and with which library.");
-	fputs("kthread_info{", out);
-	label(out, "process", dump->process);
-	fprintf(out, ",pid=\"%" PRId64 "\",", dump->pid);
-	label(out, "library", dump->library);
-	fprintf(out, ",simulate=\"%s\"} 1\n", dump->simulate ? "true" : "false");
-	head(out, "kthread_view_generation", "gauge", "Number of the present view of the machine.");
-	fprintf(out, "kthread_view_generation %" PRId64 "\n", view->generation);
-	head(out, "kthread_view_confined", "gauge", "1 if the process may not use all CPUs of the machine.");
-	fprintf(out, "kthread_view_confined %d\n", view->confined);
-	if (view->quota >= 0) {
-		head(out, "kthread_view_quota_cpus", "gauge", "CPUs' worth of time that the cgroup grants.");
-		fprintf(out, "kthread_view_quota_cpus %" PRId64 "\n", view->quota);
+	family(page, "kthread_info", "gauge", "1; which daemon, and with which library.");
+	sample(page);
+	label(page, "process", dump->process);
+	label_as(page, "pid", "%" PRId64, dump->pid);
+	label(page, "library", dump->library);
+	label(page, "simulate", dump->simulate ? "true" : "false");
+	number(page, "1");
+	only(page, "kthread_view_generation", "Number of the present view of the machine.", view->generation);
+	only(page, "kthread_view_confined", "1 if the process may not use all CPUs of the machine.", view->confined);
+	if (view->quota >= 0)
+		only(page, "kthread_view_quota_cpus", "CPUs' worth of time that the cgroup grants.", view->quota);
+	family(page, "kthread_view_cpus", "gauge", "How many CPUs are in each set.");
+	for (int set = 0; set < CTL_SETS; set++) {
+		sample(page);
+		label(page, "set", model_set_name((enum ctl_set)set));
+		number(page, "%d", view->set[set] ? CPU_COUNT_S(dump->setsize, view->set[set]) : 0);
 	}
-	head(out, "kthread_view_cpus", "gauge", "How many CPUs are in each set.");
-	for (int set = 0; set < CTL_SETS; set++)
-		fprintf(out, "kthread_view_cpus{set=\"%s\"} %d\n", model_set_name((enum ctl_set)set),
-		        view->set[set] ? CPU_COUNT_S(dump->setsize, view->set[set]) : 0);
 }
 
-static void sample_of_step(FILE *out, const char *name, const struct ctl_step *step)
+static void sample_of_step(struct page *page, const struct ctl_step *step)
 {
-	fprintf(out, "%s{step=\"%" PRId64 "\",", name, step->step);
-	label(out, "name", step->name);
-	fputc(',', out);
-	label(out, "section", step->section);
-	fputs("} ", out);
+	sample(page);
+	label_as(page, "step", "%" PRId64, step->step);
+	label(page, "name", step->name);
+	label(page, "section", step->section);
 }
 
-static void print_steps(FILE *out, const struct ctl_dump *dump)
+static void print_steps(struct page *page, const struct ctl_dump *dump)
 {
 	if (dump->n_steps == 0)
 		return;
-	head(out, "kthread_step_cpus", "gauge", "On how many CPUs the hotplug step is up.");
+	family(page, "kthread_step_cpus", "gauge", "On how many CPUs the hotplug step is up.");
 	for (size_t i = 0; i < dump->n_steps; i++) {
-		sample_of_step(out, "kthread_step_cpus", &dump->steps[i]);
-		fprintf(out, "%d\n", dump->steps[i].up ? CPU_COUNT_S(dump->setsize, dump->steps[i].up) : 0);
+		sample_of_step(page, &dump->steps[i]);
+		number(page, "%d", dump->steps[i].up ? CPU_COUNT_S(dump->setsize, dump->steps[i].up) : 0);
 	}
-	head(out, "kthread_step_failures_total", "counter", "Callbacks of the hotplug step that failed.");
+	family(page, "kthread_step_failures_total", "counter", "Callbacks of the hotplug step that failed.");
 	for (size_t i = 0; i < dump->n_steps; i++) {
-		sample_of_step(out, "kthread_step_failures_total", &dump->steps[i]);
-		fprintf(out, "%" PRId64 "\n", dump->steps[i].failures);
+		sample_of_step(page, &dump->steps[i]);
+		number(page, "%" PRId64, dump->steps[i].failures);
 	}
 }
 
-void prometheus_print(const struct ctl_dump *dump, FILE *out)
+void prometheus_print(const struct ctl_dump *dump, bool json, FILE *out)
 {
-	print_view(out, dump);
-	print_threads(out, dump);
-	print_steps(out, dump);
+	struct page page = {.out = out, .json = json};
+
+	print_view(&page, dump);
+	print_threads(&page, dump);
+	print_steps(&page, dump);
+	if (json)
+		fputs("]}\n]\n", out);
 }

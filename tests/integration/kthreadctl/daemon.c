@@ -175,6 +175,7 @@ static void cpu__down_and_up(void **state)
 	expect(0, NULL, NULL, "-s %s cpu up 3", control);
 	assert_true(shows("poll/3", "effective", "3"));
 	expect(0, "kthread_threads_broken 0\n", NULL, "-s %s prometheus", control);
+	expect(0, "{\"name\":\"kthread_threads_broken\",", NULL, "-s %s prometheus --json", control);
 }
 
 static void housekeeping__and_rescan(void **state)

@@ -431,7 +431,7 @@ static void usage__is_refused(void **state)
 	    {"cpu down ''", "is not the number of a CPU"},
 	    {"housekeeping", "needs LIST|default"},
 	    {"list --svg x", "'list' has no option --svg"},
-	    {"prometheus --json", "'prometheus' has no option --json"},
+	    {"prometheus --text", "'prometheus' has no option --text"},
 	    {"park x --physical", "has no option --physical"},
 	    {"dump --json --text", "--json and --text: give one of them"},
 	    {"list --nonsense", "'--nonsense' is no option"},

@@ -154,13 +154,13 @@ static void rates_print_json__is_a_line_of_json(void **state)
 
 /* ---- Prometheus ------------------------------------------------------------------------------------------------- */
 
-static char *page_of(const struct ctl_dump *dump)
+static char *page_of(const struct ctl_dump *dump, bool json)
 {
 	char *text;
 	size_t size;
 	FILE *out = open_memstream(&text, &size);
 
-	prometheus_print(dump, out);
+	prometheus_print(dump, json, out);
 	fclose(out);
 	return text;
 }
@@ -245,13 +245,69 @@ static void check_page(const char *page)
 	free(copy);
 }
 
+/* The value as a label of the text has it. */
+static void put_label(FILE *out, const char *key, const char *value)
+{
+	fprintf(out, "%s=\"", key);
+	for (; *value; value++)
+		fprintf(out, *value == '\n' ? "\\n" : strchr("\\\"", *value) ? "\\%c" : "%c", *value);
+	fputc('"', out);
+}
+
+static void put_sample(FILE *out, const char *name, const json_t *sample)
+{
+	const json_t *labels = json_object_get(sample, "labels");
+	const char *key;
+	json_t *value;
+	int count = 0;
+
+	assert_int_equal(json_object_size(sample), 2);
+	assert_true(json_is_object(labels));
+	fputs(name, out);
+	json_object_foreach((json_t *)labels, key, value)
+	{
+		fputc(count++ ? ',' : '{', out);
+		put_label(out, key, json_string_value(value));
+	}
+	fprintf(out, "%s %s\n", count ? "}" : "", json_string_value(json_object_get(sample, "value")));
+}
+
+/* The page as JSON says the same: written again as text it is the same. */
+static void check_json(const struct ctl_dump *dump, const char *page)
+{
+	char *json = page_of(dump, true), *text;
+	json_t *families = json_loads(json, JSON_REJECT_DUPLICATES, NULL);
+	size_t size, i, j;
+	FILE *out = open_memstream(&text, &size);
+	json_t *family, *sample;
+
+	assert_true(json_is_array(families));
+	json_array_foreach(families, i, family)
+	{
+		const char *name = json_string_value(json_object_get(family, "name"));
+		const char *type = json_string_value(json_object_get(family, "type"));
+
+		assert_int_equal(json_object_size(family), 4);
+		assert_true(strcmp(type, "GAUGE") == 0 || strcmp(type, "COUNTER") == 0);
+		fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, json_string_value(json_object_get(family, "help")),
+		        name, *type == 'G' ? "gauge" : "counter");
+		json_array_foreach(json_object_get(family, "metrics"), j, sample) put_sample(out, name, sample);
+	}
+	fclose(out);
+	assert_string_equal(text, page);
+	free(text);
+	free(json);
+	json_decref(families);
+}
+
 static void prometheus_print__of_every_recorded_machine(void **state)
 {
 	for (size_t i = 0; i < DUMPS; i++) {
 		struct ctl_dump *dump = dump_load(dumps[i]);
-		char *page = page_of(dump);
+		char *page = page_of(dump, false);
 
 		check_page(page);
+		check_json(dump, page);
 		free(page);
 		model_free(dump);
 	}
@@ -283,8 +339,9 @@ static void prometheus_print__values(void **state)
 	thread_called(dump, "tx")->refusals = &refusal;
 	thread_called(dump, "tx")->n_refusals = 1;
 	dump->threads[0].class = "a \"b\" \\ \nc";
-	page = page_of(dump);
+	page = page_of(dump, false);
 	check_page(page);
+	check_json(dump, page);
 	for (size_t i = 0; i < sizeof(lines) / sizeof(*lines); i++) {
 		char *line;
 
@@ -305,7 +362,7 @@ static void prometheus_print__threads_of_one_name(void **state)
 
 	dump->threads[0].class = dump->threads[1].class;
 	dump->threads[0].index = dump->threads[1].index;
-	page = page_of(dump);
+	page = page_of(dump, false);
 	check_page(page);
 	free(page);
 	model_free(dump);

@@ -196,7 +196,7 @@ static void W4__delayed_works_at_the_end(void **state)
 		w = worker(0);
 		for (int i = 0; i < 3; i++) {
 			gated_init(&works[i]);
-			assert_true(kthread_queue_delayed_work(w, &works[i].dwork, i ? HOUR << (i * 8) : 50 * MS));
+			assert_true(kthread_queue_delayed_work(w, &works[i].dwork, i ? HOUR << (i * 8) : HOUR / 60));
 		}
 		if (stopped_first)
 			assert_int_equal(call_stop(w), 0);

@@ -46,7 +46,7 @@ struct kt_client {
 	char *out;
 	size_t out_size;
 	size_t sent;
-	struct kt_job *job;
+	struct kt_command *job;
 	enum kthread_format format;
 	struct kt_dump *dump;
 	uint64_t cursor; /* of a watch */

@@ -21,8 +21,8 @@
 #include "thread/freezer.h"
 #include "thread/thread.h"
 
-struct kt_job {
-	STAILQ_ENTRY(kt_job) link;
+struct kt_command {
+	STAILQ_ENTRY(kt_command) link;
 	struct kt_client *client; /* NULL: it has left */
 	struct kt_request request;
 	struct kthread *thread; /* park: whom */
@@ -31,18 +31,18 @@ struct kt_job {
 	char rest[]; /* the request's */
 };
 
-STAILQ_HEAD(jobs, kt_job);
+STAILQ_HEAD(jobs, kt_command);
 
 static struct {
 	struct kthread *thread; /* NULL until there was something to do */
 	struct jobs queue;
 	struct jobs done;
-	struct kt_job *now;
+	struct kt_command *now;
 	bool parking;  /* now: asked to, and not known to have parked */
 	bool has_read; /* the machine's topology, or it cannot be read */
 } command = {.queue = STAILQ_HEAD_INITIALIZER(command.queue), .done = STAILQ_HEAD_INITIALIZER(command.done)};
 
-static void job_free(struct kt_job *job)
+static void job_free(struct kt_command *job)
 {
 	kthread_put(job->thread);
 	free(job);
@@ -120,7 +120,7 @@ static void explain(enum kt_verb verb, int error, char *message)
 
 /* ---- at once ----------------------------------------------------------------------------------------------------- */
 
-static void finish(struct kt_job *job, int error)
+static void finish(struct kt_command *job, int error)
 {
 	job->error = error;
 	STAILQ_INSERT_TAIL(&command.done, job, link);
@@ -130,13 +130,13 @@ static void finish(struct kt_job *job, int error)
 /* Also a park that is still in the queue: who has come later is the one to be heard. */
 static void take_parks_back(struct kthread *k)
 {
-	struct kt_job *job = STAILQ_FIRST(&command.queue);
+	struct kt_command *job = STAILQ_FIRST(&command.queue);
 
 	while (job) {
-		struct kt_job *const next = STAILQ_NEXT(job, link);
+		struct kt_command *const next = STAILQ_NEXT(job, link);
 
 		if (job->thread == k) {
-			STAILQ_REMOVE(&command.queue, job, kt_job, link);
+			STAILQ_REMOVE(&command.queue, job, kt_command, link);
 			explain(KT_ASK_PARK, -ECANCELED, job->message);
 			finish(job, -ECANCELED);
 		}
@@ -170,7 +170,7 @@ int kt_command_now(const struct kt_request *request, char *message)
 /* Names of those who do not freeze, as many as fit. */
 static void refused(const struct kthread *k, void *arg)
 {
-	struct kt_job *job = arg;
+	struct kt_command *job = arg;
 	const size_t length = strlen(job->message);
 
 	snprintf(job->message + length, sizeof(job->message) - length, "%s%s (%d)",
@@ -194,7 +194,7 @@ static int set_housekeeping(const char *list)
 }
 
 /* The request has been made, in take(). */
-static int await_parked(const struct kt_job *job)
+static int await_parked(const struct kt_command *job)
 {
 	unsigned int now;
 
@@ -206,7 +206,7 @@ static int await_parked(const struct kt_job *job)
 	return now & (W_STOP | W_EXITED) ? -ENOSYS : -ECANCELED;
 }
 
-static int carry_out(struct kt_job *job)
+static int carry_out(struct kt_command *job)
 {
 	const struct kt_request *request = &job->request;
 	const unsigned int flags = request->physical ? KTHREAD_CPU_PHYSICAL : 0;
@@ -230,9 +230,9 @@ static int carry_out(struct kt_job *job)
 }
 
 /* A park is asked for under the lock: whoever wants it back finds it here, or in the queue. */
-static struct kt_job *take(void)
+static struct kt_command *take(void)
 {
-	struct kt_job *job;
+	struct kt_command *job;
 
 	kt_lock(&kt_control_lock);
 	job = STAILQ_FIRST(&command.queue);
@@ -247,7 +247,7 @@ static struct kt_job *take(void)
 	return job;
 }
 
-static void give_back(struct kt_job *job)
+static void give_back(struct kt_command *job)
 {
 	kt_lock(&kt_control_lock);
 	command.now = NULL;
@@ -281,7 +281,7 @@ static int command_fn(void *data)
 	(void)data;
 	/* nobody: a child that the log function, or a step, has forked came back from it */
 	while (kthread_self() && !kthread_should_stop()) {
-		struct kt_job *job;
+		struct kt_command *job;
 
 		read_topology();
 		job = take();
@@ -304,10 +304,10 @@ static int start_thread(void)
 	return command.thread ? 0 : -errno;
 }
 
-static struct kt_job *job_new(const struct kt_request *request)
+static struct kt_command *job_new(const struct kt_request *request)
 {
 	const char *rest = request->rest ? request->rest : "";
-	struct kt_job *job = calloc(1, sizeof(*job) + strlen(rest) + 1);
+	struct kt_command *job = calloc(1, sizeof(*job) + strlen(rest) + 1);
 
 	if (!job)
 		return NULL;
@@ -317,10 +317,10 @@ static struct kt_job *job_new(const struct kt_request *request)
 	return job;
 }
 
-struct kt_job *kt_command_begin(struct kt_client *client, const struct kt_request *request, int *ret_error,
-                                char *message)
+struct kt_command *kt_command_begin(struct kt_client *client, const struct kt_request *request, int *ret_error,
+                                    char *message)
 {
-	struct kt_job *job;
+	struct kt_command *job;
 	struct kthread *k = NULL;
 
 	if (request->verb == KT_ASK_PARK) {
@@ -360,16 +360,16 @@ bool kt_command_reads_topology(void)
 	return state == KT_TOPOLOGY_UNREAD && !command.has_read;
 }
 
-void kt_command_abandon(struct kt_job *job)
+void kt_command_abandon(struct kt_command *job)
 {
-	struct kt_job *queued;
+	struct kt_command *queued;
 
 	job->client = NULL; /* one that is done goes with the next ring */
 	if (job == command.now && command.parking)
 		kthread_unpark(job->thread);
 	STAILQ_FOREACH(queued, &command.queue, link) {
 		if (queued == job) {
-			STAILQ_REMOVE(&command.queue, job, kt_job, link);
+			STAILQ_REMOVE(&command.queue, job, kt_command, link);
 			job_free(job);
 			return;
 		}
@@ -378,7 +378,7 @@ void kt_command_abandon(struct kt_job *job)
 
 void kt_command_answer(void)
 {
-	struct kt_job *job;
+	struct kt_command *job;
 
 	while ((job = STAILQ_FIRST(&command.done))) {
 		STAILQ_REMOVE_HEAD(&command.done, link);
@@ -420,7 +420,7 @@ void kt_command_forked(void)
 
 static void forget_all(struct jobs *jobs)
 {
-	struct kt_job *job;
+	struct kt_command *job;
 
 	while ((job = STAILQ_FIRST(jobs))) {
 		STAILQ_REMOVE_HEAD(jobs, link);

@@ -237,6 +237,13 @@ static int start(void)
 	return 0;
 }
 
+static const char *why_no_control(int error)
+{
+	if (control.file.path[0])
+		return strerror(-error);
+	return "RUNTIME_DIRECTORY and XDG_RUNTIME_DIR do not say in which directory: give a path";
+}
+
 /* A daemon does its work without, too. */
 static int watch(void)
 {
@@ -246,7 +253,7 @@ static int watch(void)
 	if (kt_config()->control)
 		error = open_locked(kt_config()->control);
 	if (error)
-		kt_log(NO_CONTROL, "no control socket: \"%s\": %s", control.file.path, strerror(-error));
+		kt_log(NO_CONTROL, "no control socket: \"%s\": %s", control.file.path, why_no_control(error));
 	kt_unlock(&kt_control_lock);
 	return 0;
 }

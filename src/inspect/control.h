@@ -65,19 +65,19 @@ void kt_watch_end(void);
 
 /* ---- command.c: what is asked for. With the lock ------------------------------------------------------------------ */
 
-struct kt_job;
+struct kt_command;
 
 /* Those that never wait. 0 or -errno; what to say about that is in *ret_message, which may be left as it is. */
 #define KT_MESSAGE_SIZE 1024
 int kt_command_now(const struct kt_request *request, char *message);
 /* The others: NULL is a failure, with -errno in *ret_error. kt_client_answer() is called when it has been done. */
-struct kt_job *kt_command_begin(struct kt_client *client, const struct kt_request *request, int *ret_error,
-                                char *message);
+struct kt_command *kt_command_begin(struct kt_client *client, const struct kt_request *request, int *ret_error,
+                                    char *message);
 /* A dump is about to begin: shall it wait for the machine's topology, which the thread reads? kt_clients_roused() is called
  * when it has tried to. */
 bool kt_command_reads_topology(void);
 /* The client leaves: what has not begun is dropped, a park that is not granted yet is taken back. */
-void kt_command_abandon(struct kt_job *job);
+void kt_command_abandon(struct kt_command *job);
 /* Answer those whose requests have been done. */
 void kt_command_answer(void);
 

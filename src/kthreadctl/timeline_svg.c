@@ -318,20 +318,21 @@ static double remarks(const struct canvas *c, FILE *f)
 	char text[200], at[32];
 
 	if (v->cpus_left_out > 0) {
-		snprintf(text, sizeof(text), "%zu more CPUs are left out.", v->cpus_left_out);
+		snprintf(text, sizeof(text), "CPUs left out: %zu.", v->cpus_left_out);
 		y = remark(c, f, y, "r", text);
 	}
 	if (v->quiet_left_out > 0) {
-		snprintf(text, sizeof(text), "%zu threads to which nothing happened are left out.", v->quiet_left_out);
+		snprintf(text, sizeof(text), "Threads left out, to which nothing happened: %zu.", v->quiet_left_out);
 		y = remark(c, f, y, "m", text);
 	}
 	if (v->busy_left_out > 0) {
-		snprintf(text, sizeof(text), "%zu threads to which something happened are left out: too many.",
+		snprintf(text, sizeof(text),
+		         "Threads left out, for there are too many, to which something happened: %zu.",
 		         v->busy_left_out);
 		y = remark(c, f, y, "r", text);
 	}
 	if (c->t->left_out > 0) {
-		snprintf(text, sizeof(text), "It ends early: %zu more events are left out.", c->t->left_out);
+		snprintf(text, sizeof(text), "It ends early. Events left out: %zu.", c->t->left_out);
 		y = remark(c, f, y, "r", text);
 	}
 	if (c->t->lost > 0) {

@@ -171,16 +171,16 @@ static void remarks(const struct painter *p, const struct timeline *t)
 	char text[160];
 
 	if (p->view.cpus_left_out > 0) {
-		snprintf(text, sizeof(text), "%zu more CPUs are left out.", p->view.cpus_left_out);
+		snprintf(text, sizeof(text), "CPUs left out: %zu.", p->view.cpus_left_out);
 		say(p, text);
 	}
 	if (p->view.quiet_left_out > 0) {
-		snprintf(text, sizeof(text), "%zu threads to which nothing happened are left out.",
+		snprintf(text, sizeof(text), "Threads left out, to which nothing happened: %zu.",
 		         p->view.quiet_left_out);
 		say(p, text);
 	}
 	if (t->left_out > 0) {
-		snprintf(text, sizeof(text), "It ends early: %zu more events are left out.", t->left_out);
+		snprintf(text, sizeof(text), "It ends early. Events left out: %zu.", t->left_out);
 		say(p, text);
 	}
 	if (t->lost > 0) {

@@ -89,6 +89,26 @@ static void listen__at_the_default_path(void **state)
 	unsetenv("RUNTIME_DIRECTORY");
 }
 
+static int nobodys_default_path(void *arg)
+{
+	struct kthread_config config = sim_config();
+
+	unsetenv("RUNTIME_DIRECTORY");
+	unsetenv("XDG_RUNTIME_DIR");
+	CHECK(seteuid(65534) == 0); /* root has /run */
+	config.control = "";
+	CHECK(kthread_init(&config) == 0);
+	CHECK(kthread_control_listen("") == -ENOENT);
+	return sim_logged("no control socket: \"\": RUNTIME_DIRECTORY and XDG_RUNTIME_DIR do not say") == 1 ? 0 : 1;
+}
+
+static void config__no_default_path(void **state)
+{
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(in_child(nobodys_default_path, NULL), 0);
+}
+
 /* That there is no socket is no reason not to start. */
 static void config__a_path_that_cannot_be(void **state)
 {
@@ -499,6 +519,7 @@ int main(void)
 	    cmocka_unit_test(listen__and_close),
 	    cmocka_unit_test(listen__cannot),
 	    cmocka_unit_test(listen__at_the_default_path),
+	    cmocka_unit_test(config__no_default_path),
 	    cmocka_unit_test(config__a_path_that_cannot_be),
 	    cmocka_unit_test(environment__where_nobody_calls_init),
 	    cmocka_unit_test(close__with_clients_in_every_state),

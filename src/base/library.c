@@ -333,10 +333,14 @@ const char *kthread_version(void)
 
 /*
  * The library's locks are held across the fork, so that the child finds every list whole; it then forgets the threads
- * it has not got. Nothing is waited for but short critical sections and at most one look at the machine.
+ * it has not got. With them held nothing is waited for but short critical sections and at most one look at the machine.
  */
 static void before_fork(void)
 {
+	for (size_t i = rooms(); i-- > 0;) {
+		if (kt_rooms[i]->fork_await)
+			kt_rooms[i]->fork_await();
+	}
 	kt_lock(&lock);
 	for (size_t i = rooms(); i-- > 0;) {
 		if (kt_rooms[i]->fork_prepare)

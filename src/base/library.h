@@ -29,6 +29,7 @@ struct kt_room {
 	int (*watch)(void);         /* before the first thread is placed; 0 or -errno */
 	void (*quiet)(void);        /* before stop, with no lock held: wait for the room's own threads to end */
 	void (*stop)(void);         /* undo start and watch; also after a failed watch */
+	void (*fork_await)(void);   /* with no lock held: let end what lasts, and would keep fork_prepare waiting */
 	void (*fork_prepare)(void); /* take the room's locks: last room first, so in lock order */
 	void (*fork_parent)(void);  /* release them */
 	void (*fork_child)(void);   /* the same in the child, where no other thread exists: forget all threads */

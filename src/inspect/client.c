@@ -179,14 +179,16 @@ static void help(struct kt_client *client)
 
 static void begin_dump(struct kt_client *client)
 {
-	client->state = READIES;
-	if (kt_command_reads_topology())
-		return;
-	client->dump = kt_dump_begin(client->format);
-	client->state = DUMPS;
+	int error = kt_command_topology();
+
+	client->state = error == -EINPROGRESS ? READIES : DUMPS;
 	client->deadline = kt_deadline(KT_CONTROL_PATIENCE_NS);
-	if (!client->dump)
-		result(client, -errno, "");
+	if (!error) {
+		client->dump = kt_dump_begin(client->format);
+		error = client->dump ? 0 : -errno;
+	}
+	if (error && error != -EINPROGRESS)
+		result(client, error, "");
 }
 
 /* False: it has no end. */
@@ -266,6 +268,7 @@ static void request(struct kt_client *client, size_t length)
 		return;
 	case KT_ASK_DUMP:
 		client->format = request.text ? KTHREAD_TEXT : KTHREAD_JSON;
+		kt_command_read_topology();
 		begin_dump(client);
 		return;
 	case KT_ASK_WATCH:

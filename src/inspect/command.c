@@ -38,8 +38,10 @@ static struct {
 	struct jobs queue;
 	struct jobs done;
 	struct kt_command *now;
-	bool parking;  /* now: asked to, and not known to have parked */
-	bool has_read; /* the machine's topology, or it cannot be read */
+	bool parking;   /* now: asked to, and not known to have parked */
+	bool has_tried; /* to read the machine's topology */
+	int read_error; /* of that: -ENOMEM */
+	bool to_read;   /* it again: a CPU has come, or it could not be read */
 } command = {.queue = STAILQ_HEAD_INITIALIZER(command.queue), .done = STAILQ_HEAD_INITIALIZER(command.done)};
 
 static void job_free(struct kt_command *job)
@@ -259,40 +261,59 @@ static void give_back(struct kt_command *job)
 	kt_unlock(&kt_control_lock);
 }
 
-/*
- * Before the first job, which may wait for ever: who wants to see what is going on then waits for this only. If a CPU
- * comes, again, and nobody waits for that.
- */
 static void read_topology(void)
 {
 	struct kt_view *view = kt_view_get();
+	const int error = kt_topology_read(view);
 
-	kt_topology_read(view);
 	kt_view_put(view);
+	if (!kthread_self())
+		return; /* a child that the log function has forked came back from it */
 	kt_lock(&kt_control_lock);
-	if (!command.has_read && kt_control_epoll() >= 0)
+	if (!command.has_tried && kt_control_epoll() >= 0)
 		kt_control_ring();
-	command.has_read = true;
+	command.has_tried = true;
+	command.read_error = error;
+	command.to_read = false;
 	kt_unlock(&kt_control_lock);
 }
 
+static void carry_out_and_answer(struct kt_command *job)
+{
+	job->error = carry_out(job);
+	if (job->error)
+		explain(job->request.verb, job->error, job->message);
+	give_back(job);
+}
+
+static bool is_to_read(void)
+{
+	bool to_read;
+
+	kt_lock(&kt_control_lock);
+	to_read = command.to_read;
+	kt_unlock(&kt_control_lock);
+	return to_read;
+}
+
+/*
+ * The topology before the first job, which may wait for ever: who wants to see what is going on then waits for that alone.
+ * If it is to be read again, when there is nothing else to do: nobody waits for it.
+ */
 static int command_fn(void *data)
 {
 	(void)data;
+	read_topology();
 	/* nobody: a child that the log function, or a step, has forked came back from it */
 	while (kthread_self() && !kthread_should_stop()) {
-		struct kt_command *job;
+		struct kt_command *job = take();
 
-		read_topology();
-		job = take();
-		if (!job) {
+		if (job)
+			carry_out_and_answer(job);
+		else if (is_to_read())
+			read_topology();
+		else
 			kthread_wait();
-			continue;
-		}
-		job->error = carry_out(job);
-		if (job->error)
-			explain(job->request.verb, job->error, job->message);
-		give_back(job);
 	}
 	return 0;
 }
@@ -348,16 +369,30 @@ struct kt_command *kt_command_begin(struct kt_client *client, const struct kt_re
 	return job;
 }
 
-bool kt_command_reads_topology(void)
+static enum kt_topology_state topology_state(void)
 {
 	struct kt_view *view = kt_view_get();
 	const enum kt_topology_state state = kt_topology_state(view);
 
 	kt_view_put(view);
-	if (state == KT_TOPOLOGY_WHOLE || start_thread() != 0)
-		return false;
+	return state;
+}
+
+void kt_command_read_topology(void)
+{
+	if (topology_state() == KT_TOPOLOGY_WHOLE || start_thread() != 0)
+		return;
+	command.to_read = command.has_tried;
 	kthread_wake(command.thread);
-	return state == KT_TOPOLOGY_UNREAD && !command.has_read;
+}
+
+int kt_command_topology(void)
+{
+	if (topology_state() != KT_TOPOLOGY_UNREAD)
+		return 0;
+	if (command.has_tried)
+		return command.read_error;
+	return command.thread ? -EINPROGRESS : 0;
 }
 
 void kt_command_abandon(struct kt_command *job)
@@ -407,7 +442,7 @@ void kt_command_stop(void)
 	if (command.thread)
 		kthread_stop(command.thread);
 	command.thread = NULL;
-	command.has_read = false;
+	command.has_tried = false;
 	kt_command_forget();
 }
 
@@ -415,7 +450,7 @@ void kt_command_forked(void)
 {
 	kthread_put(command.thread);
 	command.thread = NULL;
-	command.has_read = false;
+	command.has_tried = false;
 }
 
 static void forget_all(struct jobs *jobs)

@@ -27,7 +27,7 @@ extern const struct kt_room kt_control_room;
 
 int kt_control_epoll(void);
 bool kt_control_read_only(void);
-/* The monitor shall look at who has been answered, and at watchers. From any thread, as long as the service is open. */
+/* The monitor shall look at who has been answered, at watchers, and at dumps that wait to begin. From any thread, as long as the service is open. */
 void kt_control_ring(void);
 
 /* ---- client.c: one connection. With the lock ---------------------------------------------------------------------- */
@@ -46,7 +46,7 @@ void kt_client_enter(int fd);
 void kt_client_turn(struct kt_client *client, uint32_t events);
 /* What it has asked for has been done, or not: the errno, and what to say of it. */
 void kt_client_answer(struct kt_client *client, int error, const char *message);
-/* There is more to watch. */
+/* There may be more to watch, or a dump may begin. */
 void kt_clients_roused(void);
 /* Send away whose time is up; returns when that of the next one is. */
 uint64_t kt_clients_expire(void);
@@ -73,9 +73,11 @@ int kt_command_now(const struct kt_request *request, char *message);
 /* The others: NULL is a failure, with -errno in *ret_error. kt_client_answer() is called when it has been done. */
 struct kt_command *kt_command_begin(struct kt_client *client, const struct kt_request *request, int *ret_error,
                                     char *message);
-/* A dump is about to begin: shall it wait for the machine's topology, which the thread reads? kt_clients_roused() is called
- * when it has tried to. */
-bool kt_command_reads_topology(void);
+/* For a dump: have the thread read the machine's topology, if that is not known. */
+void kt_command_read_topology(void);
+/* Shall a dump begin? 0, also if there is none to be had, nor a thread to read it; -ENOMEM; -EINPROGRESS when it has been
+ * read: kt_clients_roused() is called then. */
+int kt_command_topology(void);
 /* The client leaves: what has not begun is dropped, a park that is not granted yet is taken back. */
 void kt_command_abandon(struct kt_command *job);
 /* Answer those whose requests have been done. */

@@ -34,8 +34,8 @@ struct kt_dump {
 	bool begun;           /* the section's beginning has been put down */
 	struct kt_view *view; /* the one of the head */
 	cpu_set_t *set[SETS];
-	int node; /* the next one, or a higher one */
-	size_t cache;
+	int node;               /* the next one, or a higher one */
+	unsigned int cache;     /* from which CPU on the next one is looked for */
 	struct kthread *thread; /* the last one, with a reference */
 	int section, step;      /* the last one */
 };
@@ -77,10 +77,11 @@ static bool dump_node(struct kt_dump *dump)
 
 static bool dump_cache(struct kt_dump *dump)
 {
-	const int level = kt_topology_cache(dump->view, dump->cache++, dump->set[WORK]);
+	const int level = kt_topology_next_cache(dump->view, dump->cache, dump->set[WORK]);
 
 	if (level == 0)
 		return false;
+	dump->cache = (unsigned int)kt_cpus_next(dump->view->setsize, dump->set[WORK], 0) + 1;
 	dump->format->cache(&dump->json, (unsigned int)level, dump->view->setsize, dump->set[WORK]);
 	return true;
 }
@@ -293,9 +294,7 @@ static void make_ready(struct kt_dump *dump)
 {
 	struct kthread *k = NULL;
 
-	kt_log_hold(); /* and nobody is cancelled, as in a piece */
 	dump->error = kt_topology_read(dump->view);
-	kt_log_release();
 	while ((k = kt_registry_next(k)))
 		kt_thread_tid(k);
 }

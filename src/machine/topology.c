@@ -31,12 +31,12 @@ struct table {
 	struct node node[]; /* ascending; their sets follow in the same block */
 };
 
-/* Held by who reads the machine, and taken before the lock. That one is held for some instructions only: whoever comes by
- * while somebody reads does not wait for it, unless he has to read, too. */
+/* Held by who reads the machine, and taken before the lock, under which the result is kept: whoever comes by while
+ * somebody reads does not wait for that, unless he has to read, too. */
 static pthread_mutex_t reading = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* Guarded by the lock, and replaced under both. */
+/* Guarded by the lock. */
 static struct table *table; /* NULL until somebody asks for a node */
 
 /* The caches: they make a reading cost a third more, and only who looks on asks for them. */
@@ -197,27 +197,20 @@ static int keep_nodes(hwloc_topology_t topology, const struct kt_view *view)
 	return changed;
 }
 
-/* 0; -ENOMEM they stay as they were. */
-static int keep_caches(hwloc_topology_t topology, const struct kt_view *view)
-{
-	struct caches *new = caches_of(topology, view);
-
-	if (!new)
-		return -ENOMEM;
-	free(caches);
-	caches = new;
-	return 0;
-}
-
-/* Who reads caches leaves nodes that are known as they are: if they change, it is for a look to find that. */
-static int keep(hwloc_topology_t topology, const struct kt_view *view, bool with_caches)
+/* Takes new_caches: NULL for nodes alone. Who reads caches leaves nodes that are known as they are: if they change, it is
+ * for a look to find that. */
+static int keep(hwloc_topology_t topology, const struct kt_view *view, struct caches *new_caches)
 {
 	int result = 0;
 
-	if (!table || !with_caches)
+	if (!table || !new_caches)
 		result = keep_nodes(topology, view);
-	if (result >= 0 && with_caches)
-		result = keep_caches(topology, view);
+	if (result < 0) {
+		free(new_caches);
+	} else if (new_caches) {
+		free(caches);
+		caches = new_caches;
+	}
 	return result;
 }
 
@@ -227,17 +220,25 @@ static int keep(hwloc_topology_t topology, const struct kt_view *view, bool with
  */
 static int read_machine(const struct kt_view *view, bool with_caches)
 {
+	struct caches *new_caches = NULL;
 	hwloc_topology_t topology;
 	int result = kt_hwloc_load(view, with_caches, &topology);
+	const bool loaded = result == 0;
 	bool known;
 
+	if (loaded && with_caches) {
+		new_caches = caches_of(topology, view);
+		result = new_caches ? 0 : -ENOMEM;
+	}
 	kt_lock(&lock);
 	known = table;
-	if (!result) {
-		result = keep(topology, view, with_caches);
-		hwloc_topology_destroy(topology);
-	}
+	if (!result)
+		result = keep(topology, view, new_caches);
 	kt_unlock(&lock);
+	if (loaded)
+		hwloc_topology_destroy(topology);
+	if (with_caches && known) /* the nodes are as they were */
+		return result;
 	if (result == -EIO && !said)
 		kt_log(NO_TOPOLOGY, "the machine's topology cannot be read: no %snode is known", known ? "new " : "");
 	said = result == -EIO;
@@ -351,14 +352,23 @@ int kt_topology_next_node(const struct kt_view *view, int from, cpu_set_t *set)
 	return node;
 }
 
-int kt_topology_cache(const struct kt_view *view, size_t index, cpu_set_t *set)
+int kt_topology_next_cache(const struct kt_view *view, unsigned int from, cpu_set_t *set)
 {
-	int level = 0;
+	const cpu_set_t *next = NULL;
+	int level = 0, least = INT_MAX;
 
 	kt_lock(&lock);
-	if (caches && index < caches->count) {
+	for (size_t i = 1; caches && i <= caches->count; i++) {
+		const int first = kt_cpus_next(view->setsize, cache_set(caches, i), 0);
+
+		if (first >= (int)from && first < least) {
+			next = cache_set(caches, i);
+			least = first;
+		}
+	}
+	if (next) {
 		level = caches->level;
-		kt_cpus_copy(view->setsize, set, cache_set(caches, index + 1));
+		kt_cpus_copy(view->setsize, set, next);
 	}
 	kt_unlock(&lock);
 	return level;
@@ -443,6 +453,12 @@ void kt_topology_forget(void)
 	caches = NULL;
 	said = false;
 	kt_topology_unlock();
+}
+
+void kt_topology_await_reading(void)
+{
+	kt_lock(&reading);
+	kt_unlock(&reading);
 }
 
 void kt_topology_lock(void)

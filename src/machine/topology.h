@@ -24,9 +24,9 @@ enum kt_topology_state { KT_TOPOLOGY_UNREAD, KT_TOPOLOGY_OLD, KT_TOPOLOGY_WHOLE 
 enum kt_topology_state kt_topology_state(const struct kt_view *view);
 /* Of what has been read: the next node from this number on, and its CPUs into set. Its number; KTHREAD_NO_NODE. */
 int kt_topology_next_node(const struct kt_view *view, int from, cpu_set_t *set);
-/* The index-th of the caches that are shared, of the outermost level that has any: its level, and the CPUs that share it,
- * those that were offline when they were read left out. 0: there are no more. */
-int kt_topology_cache(const struct kt_view *view, size_t index, cpu_set_t *set);
+/* Of the outermost level at which CPUs share caches: the next cache, by the first of its CPUs, from this one on. Its level,
+ * and the CPUs that share it, those that were offline when they were read left out. 0: there are no more. */
+int kt_topology_next_cache(const struct kt_view *view, unsigned int from, cpu_set_t *set);
 
 /* Does sysfs show one node at most? Then who only wants to know which CPUs are near each other need not ask for nodes, and
  * nothing is loaded. */
@@ -36,8 +36,10 @@ bool kt_topology_is_flat(void);
  * the wishes for nodes have to be decided anew. */
 bool kt_topology_renew(const struct kt_view *view);
 
-/* The room ends: forget all of it. And the room's topology locks, for fork(). */
+/* The room ends: forget all of it. And the room's topology locks, for fork(); before that, with no lock: a reading, which
+ * may last, shall end. */
 void kt_topology_forget(void);
+void kt_topology_await_reading(void);
 void kt_topology_lock(void);
 void kt_topology_unlock(void);
 

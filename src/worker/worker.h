@@ -39,12 +39,11 @@ struct kthread_worker {
 	 * thread is not given up before both are the same. */
 	atomic_uint wakes_made;
 
-	/* Written once in a life, and looked at in each turn. */
+	/* Written when a life begins and ends, and looked at in each turn. */
 	struct kthread *thread __attribute__((aligned(64))); /* changes only while nobody can be about to wake it */
 	atomic_uint epoch; /* see kt_epoch; relaxed: a late canceller looks while the memory is taken again */
 	unsigned int flags;
 	unsigned int cpu; /* KTHREAD_WORKER_PER_CPU */
-	LIST_ENTRY(kthread_worker) link;
 
 	atomic_uint lock __attribute__((aligned(64)));
 	/* Under the lock: */
@@ -66,6 +65,7 @@ struct kthread_worker {
 	bool slept_briefly;                   /* the thread's own */
 
 	struct kt_wheel wheel __attribute__((aligned(64))); /* under the lock */
+	LIST_ENTRY(kthread_worker) link;                    /* under the workers' */
 };
 
 static inline atomic_uint *kt_work_state(struct kthread_work *work)

@@ -5,6 +5,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
+#include <sys/wait.h>
 
 #include "client.h"
 
@@ -67,6 +68,7 @@ static void kthread_control_listen__refused(void **state)
 /* ---- the machine's topology --------------------------------------------------------------------------------------- */
 
 static atomic_bool load_waits;
+static atomic_int load_fails; /* errno; 0 = it does not */
 static atomic_int loads;
 static atomic_bool threads_refused;
 
@@ -79,7 +81,10 @@ int __wrap_hwloc_topology_load(void *topology)
 {
 	atomic_fetch_add(&loads, 1);
 	AWAIT(!atomic_load(&load_waits));
-	return __real_hwloc_topology_load(topology);
+	if (!atomic_load(&load_fails))
+		return __real_hwloc_topology_load(topology);
+	errno = atomic_load(&load_fails);
+	return -1;
 }
 
 int __wrap_pthread_create(pthread_t *ret, const pthread_attr_t *attr, void *(*fn)(void *), void *arg)
@@ -171,6 +176,73 @@ static void dump__while_a_request_waits(void **state)
 	control_stop();
 }
 
+/* A machine that cannot be read has no nodes; nothing is slower for that. One for which there is no memory is no such one. */
+static void dump__when_the_topology_cannot_be_read(void **state)
+{
+	control_start(NULL);
+	atomic_store(&loads, 0);
+	atomic_store(&load_fails, EIO);
+	assert_non_null(strstr(control_ask("dump"), "\"nodes\":[\n]"));
+	assert_int_equal(sim_logged("topology cannot be read"), 1);
+	assert_int_equal(atomic_load(&loads), 1);
+	for (int i = 0; i < 3; i++)
+		assert_done("rescan");
+	assert_int_equal(atomic_load(&loads), 1);
+	atomic_store(&load_fails, ENOMEM);
+	assert_non_null(strstr(control_ask("dump"), "\"nodes\":[\n]")); /* by now tried again */
+	AWAIT(atomic_load(&loads) == 2);
+	atomic_store(&load_fails, 0);
+	AWAIT(strstr(control_ask("dump"), "\"nodes\":[\n{"));
+	control_stop();
+
+	control_start(NULL);
+	atomic_store(&load_fails, ENOMEM);
+	assert_refused("dump", "ENOMEM", "");
+	atomic_store(&load_fails, 0);
+	AWAIT(strstr(control_ask("dump"), "\"nodes\":[\n{"));
+	control_stop();
+}
+
+static void *fork_once(void *arg)
+{
+	const pid_t child = fork();
+
+	if (child == 0)
+		_exit(0);
+	CHECK(child > 0 && waitpid(child, NULL, 0) == child);
+	atomic_store((atomic_bool *)arg, true);
+	return NULL;
+}
+
+/* A fork waits for that, and nobody for the fork. */
+static void fork__while_the_topology_is_read(void **state)
+{
+	atomic_bool done = false;
+	pthread_t thread;
+	struct kthread *k;
+	int fd;
+
+	control_start(NULL);
+	k = kthread_run(obedient, NULL, "k");
+	await_waiting(k);
+	atomic_store(&loads, 0);
+	atomic_store(&load_waits, true);
+	fd = control_begin("dump");
+	AWAIT(atomic_load(&loads) == 1);
+	assert_int_equal(pthread_create(&thread, NULL, fork_once, &done), 0);
+	for (int i = 0; i < 20; i++) {
+		assert_non_null(strstr(control_ask("version"), "\"ok\":true"));
+		assert_int_equal(kthread_park(k), 0);
+		kthread_unpark(k);
+	}
+	assert_false(atomic_load(&done));
+	atomic_store(&load_waits, false);
+	assert_has_nodes(control_rest(fd));
+	pthread_join(thread, NULL);
+	kthread_stop(k);
+	control_stop();
+}
+
 /* Nobody who could read it: a dump is no less wanted, and tells what is known. */
 static void dump__without_a_thread_to_read_the_topology(void **state)
 {
@@ -190,6 +262,8 @@ int main(void)
 	    cmocka_unit_test(dump__while_the_topology_is_read),
 	    cmocka_unit_test(dump__closed_while_the_topology_is_read),
 	    cmocka_unit_test(dump__while_a_request_waits),
+	    cmocka_unit_test(dump__when_the_topology_cannot_be_read),
+	    cmocka_unit_test(fork__while_the_topology_is_read),
 	    cmocka_unit_test(dump__without_a_thread_to_read_the_topology),
 	};
 

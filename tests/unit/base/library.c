@@ -117,10 +117,10 @@ static void quiet_d(void)
 	pthread_join(thread, NULL);
 }
 
-static const struct kt_room a = {"a", start_a, watch_a, NULL, stop_a, prepare_a, parent_a, child_a};
+static const struct kt_room a = {"a", start_a, watch_a, NULL, stop_a, NULL, prepare_a, parent_a, child_a};
 static const struct kt_room b = {.name = "b", .start = start_b, .stop = stop_b};
 static const struct kt_room c = {.name = "c"};
-static const struct kt_room d = {"d", start_d, watch_d, quiet_d, stop_d, prepare_d, parent_d, child_d};
+static const struct kt_room d = {"d", start_d, watch_d, quiet_d, stop_d, NULL, prepare_d, parent_d, child_d};
 
 const struct kt_room *const kt_rooms[] = {&a, &b, &c, &d, NULL};
 

@@ -98,9 +98,9 @@ static bool fall_asleep(struct kthread_worker *w)
  */
 static void idle(struct kthread_worker *w)
 {
-	const unsigned int turns = KT_SPIN_PAUSES + (w->slept_briefly ? KT_SPIN_YIELDS : 0);
+	const uint64_t now = kt_now();
+	const unsigned int turns = KT_SPIN_PAUSES + (now - w->slept_at < BRIEFLY_NS ? KT_SPIN_YIELDS : 0);
 	bool more_to_sort;
-	uint64_t begin;
 
 	for (unsigned int turn = 0; turn < turns; turn++) {
 		if (atomic_load_explicit(&w->inbox, memory_order_relaxed) ||
@@ -115,10 +115,9 @@ static void idle(struct kthread_worker *w)
 		return;
 	}
 	kt_worker_unlock(w);
-	begin = kt_now();
+	w->slept_at = now;
 	/* A per-CPU one is not parked in its sleep: what has just been queued is to run before. */
 	kt_thread_wait(w->wake_at, !(w->flags & KTHREAD_WORKER_PER_CPU));
-	w->slept_briefly = kt_now() - begin < BRIEFLY_NS;
 	kt_worker_lock(w);
 	awake(w);
 	kt_worker_unlock(w);
@@ -312,7 +311,7 @@ static struct kthread_worker *prepare(unsigned int flags)
 	w->asleep = true;
 	w->closed = false;
 	w->wake_at = KT_NEVER;
-	w->slept_briefly = false;
+	w->slept_at = 0;
 	w->list.next = w->list.prev = &w->list;
 	atomic_store_explicit(&w->beckoned, false, memory_order_relaxed);
 	atomic_store_explicit(&w->batched, 0, memory_order_relaxed);

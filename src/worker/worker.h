@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A worker from inside. worker.c is its thread and its life, queue.c what is done with works.
+ * A worker from inside. worker.c is its thread and its life, queue.c its queue, work.c what is done with works.
  *
  * A work is, by its state,
  *   idle                   0
@@ -86,11 +86,29 @@ static inline void kt_worker_unlock(struct kthread_worker *w)
 /* Under the lock: must it be woken? If so unlock, then kt_worker_wake(). */
 bool kt_worker_owes_wake(struct kthread_worker *w);
 void kt_worker_wake(struct kthread_worker *w);
-/* Under the lock: bring the batch, what is in the inbox, then what is due, into the list. */
+/* Under the lock: bring into the list what the thread has not begun of its batch, what is in the inbox, what is due; all of
+ * these, in this order. */
+void kt_worker_recall_batch(struct kthread_worker *w);
+void kt_worker_gather_inbox(struct kthread_worker *w);
+void kt_worker_gather_due(struct kthread_worker *w);
 void kt_worker_gather(struct kthread_worker *w);
 /* Under the lock. */
 void kt_worker_append(struct kthread_worker *w, struct kthread_work *work);
 void kt_worker_unlink(struct kthread_worker *w, struct kthread_work *work);
+/* Under the lock, which is released: wait until all up to `where`, in the list, has ended. */
+void kt_worker_wait_behind(struct kthread_worker *w, struct kthread_work *where);
+
+static inline bool kt_worker_is_current(const struct kthread_worker *w, const struct kthread_work *work)
+{
+	return atomic_load_explicit(&w->current, memory_order_relaxed) == work;
+}
+
+/* Under the lock: is the caller one of its works? It would wait for itself. */
+static inline bool kt_worker_inside(const struct kthread_worker *w)
+{
+	return w->thread && kthread_self() == w->thread;
+}
+
 /* False in a child of the process whose worker it is. */
 static inline bool kt_worker_is_ours(const struct kthread_worker *w)
 {

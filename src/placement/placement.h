@@ -21,8 +21,9 @@ enum kt_doubt {
 
 /*
  * Look at the machine, decide, and tell the kernel; returns once that is done. touched (setsize bytes of the view) only
- * for KT_DOUBT_TOUCHED, with which the look is a brief one (machine/view.h), and a full one has to follow. *ret_settled: false if the kernel refused a mask because the machine is changing at this very
- * moment: look again soon. 0, -ENOMEM. Looks, and admissions, are transitions (thread/standstill.h): the caller is in one.
+ * for KT_DOUBT_TOUCHED, with which the look is a brief one (machine/view.h), and a full one has to follow. *ret_settled:
+ * false if the kernel refused a mask because the machine is changing at this very moment: look again soon. 0, -ENOMEM.
+ * Looks, and admissions, are transitions (thread/standstill.h): the caller is in one.
  */
 int kt_placement_look(enum kt_doubt doubt, const cpu_set_t *touched, bool *ret_settled);
 
@@ -98,6 +99,9 @@ void kt_place_gone(struct kthread *k);
 /* Make the kernel's view of every thread right after a view that may be new. look lock held. */
 int kt_place_all(enum kt_doubt doubt, const cpu_set_t *touched, bool view_changed, enum kthread_reason reason,
                  bool *ret_settled);
+
+/* By a thread: is it bound, and not where it should be (after a look, if it seems so)? */
+bool kt_place_is_out_of_place(struct kthread *k);
 
 extern const struct kt_thread_hooks kt_placement_hooks;
 void kt_adopted_released(struct kthread *k);

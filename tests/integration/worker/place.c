@@ -35,6 +35,11 @@ static intptr_t call_down(void *cpu)
 	return kthread_cpu_down((unsigned int)(uintptr_t)cpu, 0);
 }
 
+static void until_asked_to_park(struct gated *gated)
+{
+	AWAIT(kthread_should_park());
+}
+
 static void per_cpu__runs_what_is_queued_before_its_cpu_goes(void **state)
 {
 	struct kthread_worker *w = on_cpu(3, KTHREAD_WORKER_PER_CPU);
@@ -45,6 +50,7 @@ static void per_cpu__runs_what_is_queued_before_its_cpu_goes(void **state)
 	for (int round = 0; round < 3; round++) {
 		for (int i = 0; i < 5; i++)
 			gated_init(&works[i]);
+		works[0].inside = until_asked_to_park;
 		gated_begin(w, &works[0]);
 		for (int i = 1; i < 4; i++)
 			assert_true(kthread_queue_work(w, &works[i].dwork.work));

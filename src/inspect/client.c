@@ -179,8 +179,10 @@ static void help(struct kt_client *client)
 
 static void begin_dump(struct kt_client *client)
 {
-	int error = kt_command_topology();
+	int error = kt_command_topology_error();
 
+	if (client->state != READIES && error != -EINPROGRESS)
+		error = 0; /* an earlier one's, who waited for it: this one is told what is known */
 	client->state = error == -EINPROGRESS ? READIES : DUMPS;
 	client->deadline = kt_deadline(KT_CONTROL_PATIENCE_NS);
 	if (!error) {
@@ -268,7 +270,7 @@ static void request(struct kt_client *client, size_t length)
 		return;
 	case KT_ASK_DUMP:
 		client->format = request.text ? KTHREAD_TEXT : KTHREAD_JSON;
-		kt_command_read_topology();
+		kt_command_want_topology();
 		begin_dump(client);
 		return;
 	case KT_ASK_WATCH:

@@ -263,9 +263,14 @@ static void give_back(struct kt_command *job)
 
 static void read_topology(void)
 {
-	struct kt_view *view = kt_view_get();
-	const int error = kt_topology_read(view);
+	struct kt_view *view;
+	int error;
 
+	kt_lock(&kt_control_lock);
+	command.to_read = false; /* who asks from here on may have seen a later view than we do */
+	kt_unlock(&kt_control_lock);
+	view = kt_view_get();
+	error = kt_topology_read(view);
 	kt_view_put(view);
 	if (!kthread_self())
 		return; /* a child that the log function has forked came back from it */
@@ -274,7 +279,6 @@ static void read_topology(void)
 		kt_control_ring();
 	command.has_tried = true;
 	command.read_error = error;
-	command.to_read = false;
 	kt_unlock(&kt_control_lock);
 }
 
@@ -378,15 +382,15 @@ static enum kt_topology_state topology_state(void)
 	return state;
 }
 
-void kt_command_read_topology(void)
+void kt_command_want_topology(void)
 {
 	if (topology_state() == KT_TOPOLOGY_WHOLE || start_thread() != 0)
 		return;
-	command.to_read = command.has_tried;
+	command.to_read = true;
 	kthread_wake(command.thread);
 }
 
-int kt_command_topology(void)
+int kt_command_topology_error(void)
 {
 	if (topology_state() != KT_TOPOLOGY_UNREAD)
 		return 0;
@@ -442,7 +446,7 @@ void kt_command_stop(void)
 	if (command.thread)
 		kthread_stop(command.thread);
 	command.thread = NULL;
-	command.has_tried = false;
+	command.has_tried = command.to_read = false;
 	kt_command_forget();
 }
 
@@ -450,7 +454,7 @@ void kt_command_forked(void)
 {
 	kthread_put(command.thread);
 	command.thread = NULL;
-	command.has_tried = false;
+	command.has_tried = command.to_read = false;
 }
 
 static void forget_all(struct jobs *jobs)

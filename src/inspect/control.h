@@ -27,7 +27,8 @@ extern const struct kt_room kt_control_room;
 
 int kt_control_epoll(void);
 bool kt_control_read_only(void);
-/* The monitor shall look at who has been answered, at watchers, and at dumps that wait to begin. From any thread, as long as the service is open. */
+/* The monitor shall look at who has been answered, at watchers, and at dumps that wait to begin. From any thread, as long as
+ * the service is open. */
 void kt_control_ring(void);
 
 /* ---- client.c: one connection. With the lock ---------------------------------------------------------------------- */
@@ -74,10 +75,10 @@ int kt_command_now(const struct kt_request *request, char *message);
 struct kt_command *kt_command_begin(struct kt_client *client, const struct kt_request *request, int *ret_error,
                                     char *message);
 /* For a dump: have the thread read the machine's topology, if that is not known. */
-void kt_command_read_topology(void);
-/* Shall a dump begin? 0, also if there is none to be had, nor a thread to read it; -ENOMEM; -EINPROGRESS when it has been
- * read: kt_clients_roused() is called then. */
-int kt_command_topology(void);
+void kt_command_want_topology(void);
+/* What came of it: 0, also if there is none to be had, nor a thread to read it; -ENOMEM; -EINPROGRESS it has not been read
+ * yet: kt_clients_roused() is called when it has. */
+int kt_command_topology_error(void);
 /* The client leaves: what has not begun is dropped, a park that is not granted yet is taken back. */
 void kt_command_abandon(struct kt_command *job);
 /* Answer those whose requests have been done. */

@@ -31,8 +31,9 @@ void reader_fail(struct reader *r, int error, const char *format, ...) __attribu
 void *reader_allocate(struct reader *r, size_t count, size_t size);
 void reader_free_arena(void *arena);
 
-/* Members by their key. maybe_: it may be missing, or null; then NULL, or -1. Numbers are 0 or more. */
+/* A member by its key; NULL: it is missing, or null. */
 json_t *reader_member(const json_t *object, const char *key);
+/* The same of a certain kind. It must be there; maybe_: it may be missing, or null; then NULL, or -1. Numbers are 0 or more. */
 json_t *reader_required(struct reader *r, const json_t *object, const char *key);
 json_t *reader_container(struct reader *r, const json_t *object, const char *key, json_type type);
 int64_t reader_as_number(struct reader *r, const json_t *value, const char *key);
@@ -51,6 +52,7 @@ const char *reader_maybe_list(struct reader *r, const json_t *object, const char
 #define READER_FOR_EACH(r, array, name, i) \
 	for ((r)->where = (name), (r)->index = (i) = 0; !(r)->failed && (i) < json_array_size(array); \
 	     (r)->index = ++(i))
+/* It must be an object. */
 json_t *reader_element(struct reader *r, const json_t *array, size_t i);
 /* Memory for its elements, and how many they are: 0 without. */
 void *reader_begin_array(struct reader *r, const json_t *array, size_t size, size_t *ret_count);

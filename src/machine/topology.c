@@ -215,8 +215,8 @@ static int keep(hwloc_topology_t topology, const struct kt_view *view, struct ca
 }
 
 /*
- * Under `reading`. 1 nodes have changed, 0 they have not; -ENOMEM; -EIO not to be read, or not whole (logged once). What
- * could not be read stays as it was.
+ * Under `reading`. 1 nodes have changed, 0 they have not; -ENOMEM; -EIO not to be read, or not whole (logged once, if it
+ * was for nodes). What could not be read stays as it was.
  */
 static int read_machine(const struct kt_view *view, bool with_caches)
 {
@@ -361,7 +361,7 @@ int kt_topology_next_cache(const struct kt_view *view, unsigned int from, cpu_se
 	for (size_t i = 1; caches && i <= caches->count; i++) {
 		const int first = kt_cpus_next(view->setsize, cache_set(caches, i), 0);
 
-		if (first >= (int)from && first < least) {
+		if (first >= 0 && (unsigned int)first >= from && first < least) {
 			next = cache_set(caches, i);
 			least = first;
 		}

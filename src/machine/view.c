@@ -498,9 +498,9 @@ static void fork_child(void)
 
 const struct kt_room kt_machine_room = {
     .name = "machine",
-    .fork_await = kt_topology_await_reading,
     .start = kt_machine_start,
     .stop = kt_machine_stop,
+    .fork_await = kt_topology_await_reading,
     .fork_prepare = fork_prepare,
     .fork_parent = fork_parent,
     .fork_child = fork_child,

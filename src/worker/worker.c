@@ -93,8 +93,9 @@ static bool fall_asleep(struct kthread_worker *w)
 }
 
 /*
- * Nothing to do: a little longer, because a work often has a successor; then until somebody wakes it. Yields only if the
- * last sleep was not worth it: the scheduler takes them for a renunciation, and then the next wake does not preempt.
+ * Nothing to do: a little longer, because a work often has a successor; then until somebody wakes it. Yields only if it
+ * fell asleep a moment ago, which was not worth it: the scheduler takes them for a renunciation, and then the next wake does
+ * not preempt.
  */
 static void idle(struct kthread_worker *w)
 {

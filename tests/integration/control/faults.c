@@ -179,6 +179,10 @@ static void dump__while_a_request_waits(void **state)
 /* A machine that cannot be read has no nodes; nothing is slower for that. One for which there is no memory is no such one. */
 static void dump__when_the_topology_cannot_be_read(void **state)
 {
+	struct stubbornness its = {0};
+	struct kthread *k;
+	int park;
+
 	control_start(NULL);
 	atomic_store(&loads, 0);
 	atomic_store(&load_fails, EIO);
@@ -198,6 +202,15 @@ static void dump__when_the_topology_cannot_be_read(void **state)
 	control_start(NULL);
 	atomic_store(&load_fails, ENOMEM);
 	assert_refused("dump", "ENOMEM", "");
+	/* the next one is not told of that, even if nobody is free to try again */
+	k = stubborn_begin(&its);
+	park = control_begin("park stubborn");
+	AWAIT(atomic_load(&its.asked));
+	assert_non_null(strstr(control_ask("dump"), "\"nodes\":[\n]"));
+	atomic_store(&its.may, true);
+	assert_answer(park, "{\"ok\":true}\n");
+	kthread_unpark(k);
+	kthread_stop(k);
 	atomic_store(&load_fails, 0);
 	AWAIT(strstr(control_ask("dump"), "\"nodes\":[\n{"));
 	control_stop();

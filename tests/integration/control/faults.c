@@ -216,21 +216,29 @@ static void dump__when_the_topology_cannot_be_read(void **state)
 	control_stop();
 }
 
+struct forking {
+	_Atomic pid_t tid;
+	atomic_bool done;
+};
+
 static void *fork_once(void *arg)
 {
-	const pid_t child = fork();
+	struct forking *forking = arg;
+	pid_t child;
 
+	atomic_store(&forking->tid, gettid());
+	child = fork();
 	if (child == 0)
 		_exit(0);
 	CHECK(child > 0 && waitpid(child, NULL, 0) == child);
-	atomic_store((atomic_bool *)arg, true);
+	atomic_store(&forking->done, true);
 	return NULL;
 }
 
 /* A fork waits for that, and nobody for the fork. */
 static void fork__while_the_topology_is_read(void **state)
 {
-	atomic_bool done = false;
+	struct forking forking = {.tid = 0};
 	pthread_t thread;
 	struct kthread *k;
 	int fd;
@@ -242,13 +250,15 @@ static void fork__while_the_topology_is_read(void **state)
 	atomic_store(&load_waits, true);
 	fd = control_begin("dump");
 	AWAIT(atomic_load(&loads) == 1);
-	assert_int_equal(pthread_create(&thread, NULL, fork_once, &done), 0);
+	assert_int_equal(pthread_create(&thread, NULL, fork_once, &forking), 0);
+	AWAIT(atomic_load(&forking.tid) != 0);
+	await_settled(atomic_load(&forking.tid)); /* in fork() */
 	for (int i = 0; i < 20; i++) {
 		assert_non_null(strstr(control_ask("version"), "\"ok\":true"));
 		assert_int_equal(kthread_park(k), 0);
 		kthread_unpark(k);
 	}
-	assert_false(atomic_load(&done));
+	assert_false(atomic_load(&forking.done));
 	atomic_store(&load_waits, false);
 	assert_has_nodes(control_rest(fd));
 	pthread_join(thread, NULL);

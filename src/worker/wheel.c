@@ -6,7 +6,8 @@
 #define LEVEL_BITS 8u
 #define SLOT_MASK (KT_WHEEL_SLOTS - 1u)
 #define NOTHING UINT64_MAX
-#define FEW 64u /* so many are looked through for the first of them */
+#define DIGIT_BITS 8u /* of the radix sort of a slot */
+#define FEW 64u       /* so many are looked through for the first of them */
 
 /* All works in a wheel are delayed ones. */
 static uint64_t expires_of(const struct kthread_work *work)
@@ -41,62 +42,75 @@ void kt_wheel_init(struct kt_wheel *wheel)
 
 /* ---- slots ------------------------------------------------------------------------------------------------------ */
 
-static bool is_filled(const struct kt_wheel *wheel, unsigned int level, unsigned int slot)
+static bool is_filled(const uint64_t *filled, unsigned int slot)
 {
-	return wheel->filled[level][slot / 64] >> (slot % 64) & 1;
+	return filled[slot / 64] >> (slot % 64) & 1;
 }
 
-static void mark(struct kt_wheel *wheel, unsigned int level, unsigned int slot, bool filled)
+static void mark_empty(uint64_t *filled, unsigned int slot)
 {
-	const uint64_t bit = 1ull << (slot % 64);
-
-	wheel->filled[level][slot / 64] &= ~bit;
-	wheel->filled[level][slot / 64] |= filled ? bit : 0;
+	filled[slot / 64] &= ~(1ull << (slot % 64));
 }
 
-static void append(struct kt_wheel *wheel, unsigned int level, unsigned int slot, struct kthread_work *work)
+static void append(uint64_t *filled, struct kt_wheel_slot *slots, unsigned int slot, struct kthread_work *work)
 {
-	struct kthread_work **first = &wheel->slots[level][slot];
+	struct kt_wheel_slot *chain = &slots[slot];
 
-	work->slot = 1 + level * KT_WHEEL_SLOTS + slot;
 	work->next = NULL;
-	if (!is_filled(wheel, level, slot)) {
-		mark(wheel, level, slot, true);
-		work->prev = work;
-		*first = work;
-		return;
+	if (is_filled(filled, slot)) {
+		work->prev = chain->last;
+		chain->last->next = work;
+	} else {
+		filled[slot / 64] |= 1ull << (slot % 64);
+		work->prev = NULL;
+		chain->first = work;
 	}
-	work->prev = (*first)->prev;
-	work->prev->next = work;
-	(*first)->prev = work;
+	chain->last = work;
 }
 
 static void take_out(struct kt_wheel *wheel, struct kthread_work *work)
 {
 	const unsigned int level = (work->slot - 1) / KT_WHEEL_SLOTS;
 	const unsigned int slot = (work->slot - 1) % KT_WHEEL_SLOTS;
-	struct kthread_work **first = &wheel->slots[level][slot];
+	struct kt_wheel_slot *chain = &wheel->slots[level][slot];
 
 	if (work->next)
 		work->next->prev = work->prev;
 	else
-		(*first)->prev = work->prev;
-	if (*first != work)
+		chain->last = work->prev;
+	if (work->prev)
 		work->prev->next = work->next;
-	else if (work->next)
-		*first = work->next;
 	else
-		mark(wheel, level, slot, false);
+		chain->first = work->next;
+	if (!chain->first)
+		mark_empty(wheel->filled[level], slot);
 	work->prev = NULL;
 	work->slot = 0;
 }
 
-static struct kthread_work *take_all(struct kt_wheel *wheel, unsigned int level, unsigned int slot)
+/*
+ * All of a slot that is filled, and how many. From both ends: what takes time is to get at works that are not in the
+ * cache, each of which tells where the next one is; so there are two on their way, and whoever goes through them after
+ * that has them near.
+ */
+static struct kt_wheel_slot take_all(struct kt_wheel *wheel, unsigned int level, unsigned int slot, size_t *ret_count)
 {
-	if (!is_filled(wheel, level, slot))
-		return NULL;
-	mark(wheel, level, slot, false);
-	return wheel->slots[level][slot];
+	const struct kt_wheel_slot chain = wheel->slots[level][slot];
+	struct kthread_work *front = chain.first, *back = chain.last;
+	size_t count = 1;
+
+	mark_empty(wheel->filled[level], slot);
+	for (; front != back; front = front->next, back = back->prev) {
+		front->slot = back->slot = 0;
+		count += 2;
+		if (front->next == back) {
+			count--;
+			break;
+		}
+	}
+	front->slot = 0;
+	*ret_count = count;
+	return chain;
 }
 
 /* The first span of a level, from that of `at` on, whose slot is filled. */
@@ -132,19 +146,27 @@ static void look_for_upper(struct kt_wheel *wheel)
 
 /* ---- in and out ------------------------------------------------------------------------------------------------- */
 
+/* The lowest level that reaches a tick: in this round of it or the next. Without a branch, which nobody could foretell. */
+static unsigned int level_of(const struct kt_wheel *wheel, uint64_t tick)
+{
+	const uint64_t distance = tick - wheel->at;
+	const unsigned int level = distance ? (63u - (unsigned int)__builtin_clzll(distance)) / LEVEL_BITS : 0;
+	const unsigned int one_lower = span_of(tick, level) - span_of(wheel->at, level) <= 1;
+
+	return level - (one_lower & (level > 0));
+}
+
 static void insert(struct kt_wheel *wheel, struct kthread_work *work)
 {
-	uint64_t tick = tick_of(expires_of(work));
-	unsigned int level = 0;
+	const uint64_t tick = tick_of(expires_of(work)) > wheel->at ? tick_of(expires_of(work)) : wheel->at;
+	const unsigned int level = level_of(wheel, tick);
+	const uint64_t span = span_of(tick, level);
+	const unsigned int slot = span & SLOT_MASK;
 
-	if (tick < wheel->at)
-		tick = wheel->at;
-	/* this round of the level or the next */
-	while (span_of(tick, level + 1) - span_of(wheel->at, level + 1) > 1)
-		level++;
-	append(wheel, level, span_of(tick, level) & SLOT_MASK, work);
-	if (level && start_of(span_of(tick, level), level) < wheel->upper)
-		wheel->upper = start_of(span_of(tick, level), level);
+	work->slot = 1 + level * KT_WHEEL_SLOTS + slot;
+	append(wheel->filled[level], wheel->slots[level], slot, work);
+	if (level && start_of(span, level) < wheel->upper)
+		wheel->upper = start_of(span, level);
 }
 
 void kt_wheel_add(struct kt_wheel *wheel, struct kthread_delayed_work *dwork, uint64_t now)
@@ -160,123 +182,92 @@ void kt_wheel_remove(struct kt_wheel *wheel, struct kthread_delayed_work *dwork)
 	take_out(wheel, &dwork->work);
 }
 
-static void insert_all(struct kt_wheel *wheel, struct kthread_work *work)
-{
-	while (work) {
-		struct kthread_work *next = work->next;
-
-		if (next)
-			__builtin_prefetch(next->next);
-		insert(wheel, work);
-		work = next;
-	}
-}
-
 /* `at` is where slots of upper levels begin: what is in them goes down, from the top. */
 static void enter_upper(struct kt_wheel *wheel)
 {
-	for (unsigned int level = KT_WHEEL_LEVELS - 1; level > 0; level--)
-		insert_all(wheel, take_all(wheel, level, span_of(wheel->at, level) & SLOT_MASK));
+	for (unsigned int level = KT_WHEEL_LEVELS - 1; level > 0; level--) {
+		const unsigned int slot = span_of(wheel->at, level) & SLOT_MASK;
+		struct kthread_work *work;
+		size_t count;
+
+		if (!is_filled(wheel->filled[level], slot))
+			continue;
+		work = take_all(wheel, level, slot, &count).first;
+		while (work) {
+			struct kthread_work *next = work->next;
+
+			insert(wheel, work);
+			work = next;
+		}
+	}
 	look_for_upper(wheel);
 }
 
 /* ---- falling due ------------------------------------------------------------------------------------------------ */
 
-static bool in_order(const struct kthread_work *a, const struct kthread_work *b)
+/* A chain of chains. */
+static void join(struct kt_wheel_slot *chain, struct kt_wheel_slot more)
 {
-	return expires_of(a) <= expires_of(b);
+	if (!more.first)
+		return;
+	more.first->prev = chain->last;
+	if (chain->last)
+		chain->last->next = more.first;
+	else
+		chain->first = more.first;
+	chain->last = more.last;
 }
 
-static struct kthread_work *merge(struct kthread_work *a, struct kthread_work *b)
+/* By eight bits of how long after `start` they are due: keeps the order of those that do not differ in them. */
+static struct kt_wheel_slot sort_by(struct kthread_work *work, uint64_t start, unsigned int shift)
 {
-	struct kthread_work *first;
-	struct kthread_work **last = &first;
+	struct kt_wheel_slot sorted = {NULL, NULL};
+	struct kt_wheel_slot places[1u << DIGIT_BITS];
+	uint64_t filled[(1u << DIGIT_BITS) / 64] = {0};
 
-	while (a && b) {
-		struct kthread_work **earlier = in_order(a, b) ? &a : &b;
+	while (work) {
+		struct kthread_work *next = work->next;
+		const uint64_t after = expires_of(work) > start ? expires_of(work) - start : 0;
 
-		*last = *earlier;
-		last = &(*last)->next;
-		*earlier = *last;
+		append(filled, places, (after >> shift) & ((1u << DIGIT_BITS) - 1), work);
+		work = next;
 	}
-	*last = a ? a : b;
-	return first;
-}
-
-/* Cut the run that is in order already off a chain, and return the rest. */
-static struct kthread_work *cut_run(struct kthread_work *work)
-{
-	struct kthread_work *rest;
-
-	while (work->next && in_order(work, work->next))
-		work = work->next;
-	rest = work->next;
-	work->next = NULL;
-	return rest;
-}
-
-/* A stable merge sort of runs. */
-static struct kthread_work *sort(struct kthread_work *work)
-{
-	struct kthread_work *sorted[64]; /* [n]: 2^n runs, or NULL */
-	struct kthread_work *rest = cut_run(work);
-	unsigned int used = 0;
-
-	while (rest) {
-		struct kthread_work *run = work;
-		unsigned int n;
-
-		work = rest;
-		rest = cut_run(work);
-		for (n = 0; n < used && sorted[n]; n++) {
-			run = merge(sorted[n], run);
-			sorted[n] = NULL;
-		}
-		sorted[n] = run;
-		used = n < used ? used : n + 1;
+	for (unsigned int word = 0; word < sizeof(filled) / sizeof(filled[0]); word++) {
+		for (uint64_t bits = filled[word]; bits; bits &= bits - 1)
+			join(&sorted, places[word * 64 + (unsigned int)__builtin_ctzll(bits)]);
 	}
-	for (unsigned int n = 0; n < used; n++)
-		work = merge(sorted[n], work);
-	return work;
+	return sorted;
 }
 
-struct chain {
-	struct kthread_work *first;
-	struct kthread_work *last;
-	struct kthread_work **end;
-};
-
-/* Slots come in the order of their times, so it is enough to sort each; that is done in the cache, and so is all else that
- * takes a look at each of them. */
-static void append_sorted(struct chain *due, struct kthread_work *work)
+/* All of one tick, so that the nanoseconds within it say their order. */
+static struct kt_wheel_slot sort(struct kt_wheel_slot chain, uint64_t tick)
 {
-	*due->end = work && work->next ? sort(work) : work;
-	while ((work = *due->end)) {
-		work->prev = due->last;
-		due->last = work;
-		due->end = &work->next;
-	}
+	const uint64_t start = tick << KT_WHEEL_TICK_BITS;
+
+	if (chain.first == chain.last)
+		return chain;
+	for (unsigned int shift = 0; shift < KT_WHEEL_TICK_BITS; shift += DIGIT_BITS)
+		chain = sort_by(chain.first, start, shift);
+	return chain;
 }
+_Static_assert(KT_WHEEL_TICK_BITS % DIGIT_BITS == 0, "whole digits");
 
-/* All of a slot. */
-static void move_slot(struct kt_wheel *wheel, unsigned int slot, struct chain *due)
+/* All of a slot: slots come in the order of their times, so it is enough to sort each. */
+static void move_slot(struct kt_wheel *wheel, uint64_t tick, struct kt_wheel_slot *due)
 {
-	struct kthread_work *const first = take_all(wheel, 0, slot);
+	size_t count;
+	const struct kt_wheel_slot chain = take_all(wheel, 0, tick & SLOT_MASK, &count);
 
-	for (struct kthread_work *work = first; work; work = work->next) {
-		if (work->next)
-			__builtin_prefetch(work->next->next);
-		work->slot = 0;
-		wheel->count--;
-	}
-	append_sorted(due, first);
+	wheel->count -= count;
+	join(due, sort(chain, tick));
 }
 
 /* Those of the slot in which `now` lies whose nanosecond has come. */
-static void move_due(struct kt_wheel *wheel, unsigned int slot, uint64_t now, struct chain *due)
+static void move_due(struct kt_wheel *wheel, uint64_t now, struct kt_wheel_slot *due)
 {
-	struct kthread_work *work = is_filled(wheel, 0, slot) ? wheel->slots[0][slot] : NULL;
-	struct chain here = {.end = &here.first};
+	const unsigned int slot = wheel->at & SLOT_MASK;
+	struct kthread_work *work = is_filled(wheel->filled[0], slot) ? wheel->slots[0][slot].first : NULL;
+	struct kt_wheel_slot here = {NULL, NULL};
 
 	while (work) {
 		struct kthread_work *next = work->next;
@@ -285,18 +276,17 @@ static void move_due(struct kt_wheel *wheel, unsigned int slot, uint64_t now, st
 			take_out(wheel, work);
 			wheel->count--;
 			work->next = NULL;
-			*here.end = work;
-			here.end = &work->next;
+			join(&here, (struct kt_wheel_slot){work, work});
 		}
 		work = next;
 	}
-	append_sorted(due, here.first);
+	join(due, sort(here, wheel->at));
 }
 
 struct kthread_work *kt_wheel_expire(struct kt_wheel *wheel, uint64_t now)
 {
 	const uint64_t last = tick_of(now);
-	struct chain due = {.end = &due.first};
+	struct kt_wheel_slot due = {NULL, NULL};
 
 	while (wheel->count) {
 		const uint64_t tick = first_span(wheel, 0);
@@ -307,14 +297,14 @@ struct kthread_work *kt_wheel_expire(struct kt_wheel *wheel, uint64_t now)
 			enter_upper(wheel);
 		} else if (tick < last) {
 			wheel->at = tick;
-			move_slot(wheel, tick & SLOT_MASK, &due);
+			move_slot(wheel, tick, &due);
 		} else {
 			break;
 		}
 	}
 	if (last > wheel->at)
 		wheel->at = last;
-	move_due(wheel, wheel->at & SLOT_MASK, now, &due);
+	move_due(wheel, now, &due);
 	if (due.first)
 		due.first->prev = due.last;
 	return due.first;
@@ -329,8 +319,8 @@ bool kt_wheel_sort_ahead(struct kt_wheel *wheel, unsigned int most)
 	for (unsigned int level = KT_WHEEL_LEVELS - 1; level > 0; level--) {
 		const unsigned int slot = (span_of(wheel->at, level) + 1) & SLOT_MASK;
 
-		while (is_filled(wheel, level, slot)) {
-			struct kthread_work *work = wheel->slots[level][slot];
+		while (is_filled(wheel->filled[level], slot)) {
+			struct kthread_work *work = wheel->slots[level][slot].first;
 
 			if (most-- == 0)
 				return true;
@@ -365,7 +355,7 @@ uint64_t kt_wheel_next(const struct kt_wheel *wheel)
 
 		if (span == NOTHING || start_of(span, level) << KT_WHEEL_TICK_BITS >= next)
 			continue;
-		when = earliest(wheel->slots[level][span & SLOT_MASK], level ? FEW : SIZE_MAX);
+		when = earliest(wheel->slots[level][span & SLOT_MASK].first, level ? FEW : SIZE_MAX);
 		if (when == NOTHING && level)
 			when = start_of(span - 1, level) << KT_WHEEL_TICK_BITS;
 		if (when < next)

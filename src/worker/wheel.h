@@ -18,14 +18,18 @@
 #define KT_WHEEL_LEVELS 6u     /* 16 + 6 * 8 = 64 bits of nanoseconds */
 #define KT_WHEEL_SLOTS 512u
 
+/* A chain by `next` and `prev`; both ends are NULL. */
+struct kt_wheel_slot {
+	struct kthread_work *first, *last;
+};
+
 struct kt_wheel {
 	uint64_t at;    /* the tick before which nothing is left in level 0 */
 	uint64_t upper; /* no slot of a level above 0 begins before this tick */
 	size_t count;
 	uint64_t filled[KT_WHEEL_LEVELS][KT_WHEEL_SLOTS / 64];
-	/* Only those that are filled are valid, so a wheel that is not used costs no memory. The first of a slot; its prev
-	 * is the last, whose next is NULL. */
-	struct kthread_work *slots[KT_WHEEL_LEVELS][KT_WHEEL_SLOTS];
+	/* Only those that are filled are valid, so a wheel that is not used costs no memory. */
+	struct kt_wheel_slot slots[KT_WHEEL_LEVELS][KT_WHEEL_SLOTS];
 };
 
 void kt_wheel_init(struct kt_wheel *wheel);

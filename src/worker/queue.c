@@ -49,17 +49,12 @@ static struct kthread_work *first(struct kthread_worker *w)
 	return w->list.next == &w->list ? NULL : w->list.next;
 }
 
-void kt_worker_gather_inbox(struct kthread_worker *w)
+void kt_worker_take_inbox(struct kthread_worker *w)
 {
-	struct kthread_work *last = atomic_load_explicit(&w->inbox, memory_order_relaxed);
 	struct kthread_work *after = &w->list;
 	struct kthread_work *before = w->list.prev;
-
-	/* only who holds the lock takes works out or puts a word in, so it stays a work */
-	if (!last || last == INBOX_SLEEPING || last == INBOX_CLOSED)
-		return;
 	/* acquire: pairs with push() */
-	last = atomic_exchange_explicit(&w->inbox, NULL, memory_order_acquire);
+	struct kthread_work *last = atomic_exchange_explicit(&w->inbox, NULL, memory_order_acquire);
 	w->list.prev = last;
 	while (last) {
 		struct kthread_work *earlier = last->next;
@@ -94,8 +89,7 @@ void kt_worker_gather_due(struct kthread_worker *w)
 
 /* ---- the batch -------------------------------------------------------------------------------------------------- */
 
-/* Under the lock: what the thread has not begun of its batch is in the list again. */
-void kt_worker_recall_batch(struct kthread_worker *w)
+void kt_worker_empty_batch(struct kthread_worker *w)
 {
 	unsigned int slot = atomic_load_explicit(&w->batched, memory_order_relaxed);
 
@@ -126,14 +120,15 @@ static void fill_batch(struct kthread_worker *w)
 	struct kthread_work *work = w->list.next;
 	unsigned int slot = 0;
 
-	while (slot < BATCH && work != &w->list) {
+	while (slot < BATCH && is_work(work)) {
 		struct kthread_work *next = work->next;
 
+		__builtin_prefetch(next->next);
 		work->prev = NULL;
-		w->length -= is_work(work);
 		atomic_store_explicit(&w->batch[slot++], work, memory_order_relaxed);
 		work = next;
 	}
+	w->length -= slot;
 	w->list.next = work;
 	work->prev = &w->list;
 	w->taken = 0;
@@ -166,32 +161,43 @@ static void note_length(const struct kthread_worker *w)
 		atomic_store_explicit(longest, w->length, memory_order_relaxed);
 }
 
+/*
+ * From here on it may be queued again. acq_rel: what anybody did before he queued it, or was told that it is pending, is
+ * seen by the function; pairs with claim().
+ */
+static struct kthread_work *begin(struct kthread_worker *w, struct kthread_work *work, unsigned int works)
+{
+	kt_thread_count(&w->thread->works_run, works);
+	atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_PENDING, memory_order_acq_rel);
+	return work;
+}
+
+/* Not inlined: the way through the batch needs no registers but the caller's. */
+__attribute__((noinline)) static struct kthread_work *next_of_list(struct kthread_worker *w)
+{
+	struct kthread_work *work;
+
+	kt_worker_lock(w);
+	if (!first(w) || w->wheel.count) /* what is due goes before what is queued from now on */
+		kt_worker_gather(w);
+	note_length(w);
+	work = first(w);
+	atomic_store_explicit(&w->current, work, memory_order_relaxed);
+	if (work)
+		kt_worker_unlink(w, work);
+	else
+		atomic_store_explicit(&w->beckoned, false, memory_order_relaxed);
+	if (!w->wheel.count)
+		fill_batch(w);
+	kt_worker_unlock(w);
+	return work ? begin(w, work, is_work(work)) : NULL;
+}
+
 struct kthread_work *kt_worker_next(struct kthread_worker *w)
 {
 	struct kthread_work *work = next_of_batch(w);
 
-	if (!work) {
-		kt_worker_lock(w);
-		if (!first(w) || w->wheel.count) /* what is due goes before what is queued from now on */
-			kt_worker_gather(w);
-		note_length(w);
-		work = first(w);
-		atomic_store_explicit(&w->current, work, memory_order_relaxed);
-		if (work)
-			kt_worker_unlink(w, work);
-		else
-			atomic_store_explicit(&w->beckoned, false, memory_order_relaxed);
-		if (!w->wheel.count)
-			fill_batch(w);
-		kt_worker_unlock(w);
-	}
-	if (!work)
-		return NULL;
-	kt_thread_count(&w->thread->works_run, is_work(work));
-	/* From here on it may be queued again. acq_rel: what anybody did before he queued it, or was told that it is pending,
-	 * is seen by the function; pairs with claim(). */
-	atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_PENDING, memory_order_acq_rel);
-	return work;
+	return work ? begin(w, work, 1) : next_of_list(w);
 }
 
 /* ---- waiting for a place in the queue --------------------------------------------------------------------------- */

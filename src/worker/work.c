@@ -80,15 +80,31 @@ enum place {
 	FOREIGN  /* of a worker of the process that this one was forked from */
 };
 
-/*
- * Lock the worker of a work, and say where the work is; due: if its time has come it is LISTED, else it may be DELAYED
- * still. NULL: it has no worker (NOWHERE or FOREIGN). A work on its way is waited for: whoever claimed it takes a few
- * instructions, if it is not preempted there.
- */
-static struct kthread_worker *lock_owner(struct kthread_work *work, bool due, enum place *place)
+/* Under the lock: bring what is in the inbox, and what is due, into the list, and say where the work is. False: it is
+ * another worker's, or on its way. */
+static bool find(struct kthread_worker *w, struct kthread_work *work, bool due, enum place *place)
+{
+	if (atomic_load_explicit(owner_of(work), memory_order_relaxed) != w)
+		return false;
+	kt_worker_recall_batch(w);
+	kt_worker_gather_inbox(w);
+	if (due)
+		kt_worker_gather_due(w);
+	if (kt_wheel_has(work))
+		*place = DELAYED;
+	else if (atomic_load_explicit(kt_work_state(work), memory_order_acquire) & WORK_PENDING)
+		*place = LISTED;
+	else
+		*place = kt_worker_is_current(w, work) ? RUNNING : NOWHERE;
+	return *place != LISTED || work->prev;
+}
+
+/* It was not there at once. */
+__attribute__((noinline)) static struct kthread_worker *await_owner(struct kthread_work *work, bool due,
+                                                                    enum place *place)
 {
 	for (unsigned int turn = 0;; turn++) {
-		unsigned int state = atomic_load_explicit(kt_work_state(work), memory_order_acquire);
+		const unsigned int state = atomic_load_explicit(kt_work_state(work), memory_order_acquire);
 		struct kthread_worker *w = atomic_load_explicit(owner_of(work), memory_order_acquire);
 
 		if (w && !kt_worker_is_ours(w)) {
@@ -101,18 +117,8 @@ static struct kthread_worker *lock_owner(struct kthread_work *work, bool due, en
 		}
 		if (w) {
 			kt_worker_lock(w);
-			if (atomic_load_explicit(owner_of(work), memory_order_relaxed) == w) {
-				kt_worker_recall_batch(w);
-				kt_worker_gather_inbox(w);
-				if (due)
-					kt_worker_gather_due(w);
-				state = atomic_load_explicit(kt_work_state(work), memory_order_acquire);
-				*place = kt_wheel_has(work)        ? DELAYED
-				         : !(state & WORK_PENDING) ? (kt_worker_is_current(w, work) ? RUNNING : NOWHERE)
-				                                   : LISTED;
-				if (*place != LISTED || work->prev)
-					return w;
-			}
+			if (find(w, work, due, place))
+				return w;
 			kt_worker_unlock(w);
 		}
 		if (turn < KT_SPIN_PAUSES + KT_SPIN_YIELDS)
@@ -120,6 +126,24 @@ static struct kthread_worker *lock_owner(struct kthread_work *work, bool due, en
 		else /* nobody wakes us, but neither do we keep a preempted thread from its CPU */
 			kt_futex_wait(kt_work_state(work), state, KT_FUTEX_ALL, kt_deadline(KT_NS_PER_MS / 20));
 	}
+}
+
+/*
+ * Lock the worker of a work, and say where the work is; due: if its time has come it is LISTED, else it may be DELAYED
+ * still. NULL: it has no worker (NOWHERE or FOREIGN). A work on its way is waited for: whoever claimed it takes a few
+ * instructions, if it is not preempted there.
+ */
+static struct kthread_worker *lock_owner(struct kthread_work *work, bool due, enum place *place)
+{
+	struct kthread_worker *w = atomic_load_explicit(owner_of(work), memory_order_acquire);
+
+	if (!w || !kt_worker_is_ours(w))
+		return await_owner(work, due, place);
+	kt_worker_lock(w);
+	if (find(w, work, due, place))
+		return w;
+	kt_worker_unlock(w);
+	return await_owner(work, due, place);
 }
 
 /* ---- queueing --------------------------------------------------------------------------------------------------- */
@@ -250,57 +274,59 @@ void kthread_flush_work(struct kthread_work *work)
 		kt_worker_wait_behind(w, place == LISTED ? work : &w->list);
 }
 
-/*
- * The usual cancellation, without being counted as a canceller: of a work that is pending and not running, or neither.
- * Under the lock nobody begins to run it, and who would claim it finds it pending until it is idle. False: not so.
- */
-static bool cancel_at_once(struct kthread_work *work, bool *was_pending)
+/* Under the lock: no more pending, if it was. The lock keeps out cancellers, who count themselves in the same word, and a
+ * claim of a pending work leaves that as it is: so this need be no read-modify-write. */
+static bool cancel_pending(struct kthread_worker *w, struct kthread_work *work, enum place place)
+{
+	const unsigned int state = atomic_load_explicit(kt_work_state(work), memory_order_relaxed);
+
+	if (place != LISTED && place != DELAYED)
+		return false;
+	take_out(w, work, place);
+	/* release: pairs with claim() */
+	atomic_store_explicit(kt_work_state(work), state & ~(unsigned int)WORK_PENDING, memory_order_release);
+	return true;
+}
+
+/* Under the lock, which is released: it runs, and may be queued again while we wait for its end, even by itself. */
+static bool cancel_running(struct kthread_worker *w, struct kthread_work *work)
 {
 	enum place place;
-	struct kthread_worker *w = lock_owner(work, false, &place);
+	bool was_pending;
 
-	*was_pending = place == LISTED || place == DELAYED;
-	if (!w)
-		return place == NOWHERE;
-	if (kt_worker_is_current(w, work)) {
-		kt_worker_unlock(w);
-		return false;
-	}
-	if (*was_pending) {
-		take_out(w, work, place);
-		/* release: pairs with claim() */
-		atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_PENDING, memory_order_release);
-	}
+	/* From now on nobody can claim it. Who has claimed it already is waited for, and may bring it to another worker; that
+	 * one it keeps. */
+	atomic_fetch_add_explicit(kt_work_state(work), WORK_CANCELLER, memory_order_acq_rel);
 	kt_worker_unlock(w);
-	return true;
+	w = lock_owner(work, false, &place);
+	was_pending = cancel_pending(w, work, place);
+	if (kt_worker_is_current(w, work)) {
+		kt_worker_wait_behind(w, &w->list);
+		kt_worker_lock(w);
+	}
+	/* release: pairs with claim() */
+	atomic_fetch_sub_explicit(kt_work_state(work), WORK_CANCELLER, memory_order_release);
+	kt_worker_unlock(w);
+	return was_pending;
 }
 
 bool kthread_cancel_work_sync(struct kthread_work *work)
 {
 	struct kthread_worker *w;
 	enum place place;
-	bool was_pending = false;
+	bool was_pending;
 
-	if (!work || cancel_at_once(work, &was_pending))
-		return was_pending;
-	/* from now on nobody can claim it */
-	atomic_fetch_add_explicit(kt_work_state(work), WORK_CANCELLER, memory_order_acq_rel);
+	if (!work)
+		return false;
 	w = lock_owner(work, false, &place);
-	was_pending = place == LISTED || place == DELAYED;
-	if (was_pending) {
-		take_out(w, work, place);
-		atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_PENDING, memory_order_relaxed);
-	} else if (place == FOREIGN) {
-		was_pending =
-		    atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_PENDING, memory_order_relaxed) &
-		    WORK_PENDING;
-	}
-	if (w && kt_worker_is_current(w, work) && !kt_worker_inside(w))
-		kt_worker_wait_behind(w, &w->list);
-	else if (w)
-		kt_worker_unlock(w);
-	/* release: pairs with claim() */
-	atomic_fetch_sub_explicit(kt_work_state(work), WORK_CANCELLER, memory_order_release);
+	if (!w)
+		return place == FOREIGN && atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_PENDING,
+		                                                     memory_order_relaxed) &
+		                               WORK_PENDING;
+	was_pending = cancel_pending(w, work, place);
+	if (kt_worker_is_current(w, work) && !kt_worker_inside(w))
+		return cancel_running(w, work) || was_pending;
+	kt_worker_unlock(w);
 	return was_pending;
 }
 

@@ -190,19 +190,20 @@ static void close_down(struct kthread_worker *w)
 /* One turn; false: that was the last. */
 static bool turn(struct kthread_worker *w)
 {
-	const bool stopping = kthread_should_stop();
+	const unsigned int asked = kt_word(&w->thread->word) & (W_STOP | W_PARK_ANY | W_FREEZE);
+	const bool stopping = asked && kthread_should_stop();
 	struct kthread_work *work;
 
 	if (stopping) {
 		close_down(w);
-	} else if (kthread_should_park()) {
+	} else if (asked && kthread_should_park()) {
 		return park(w);
 	} else if (w->flags & KTHREAD_WORKER_PER_CPU && !kt_thread_on_cpu(w->cpu)) {
 		kt_worker_rest(w);
 		kt_thread_leave_foreign_cpu(w->thread, w->cpu);
 		return true;
 	}
-	if (kt_word(&w->thread->word) & W_FREEZE) { /* only if FREEZABLE */
+	if (asked & W_FREEZE) { /* only if FREEZABLE */
 		kt_worker_rest(w);
 		if (kthread_try_to_freeze())
 			return true; /* stopped, perhaps */
@@ -313,7 +314,7 @@ static struct kthread_worker *prepare(unsigned int flags)
 	w->closed = false;
 	w->wake_at = KT_NEVER;
 	w->slept_at = 0;
-	w->list.next = w->list.prev = &w->list;
+	w->list = (struct kthread_work){.fn = NULL, .next = &w->list, .prev = &w->list};
 	atomic_store_explicit(&w->beckoned, false, memory_order_relaxed);
 	atomic_store_explicit(&w->batched, 0, memory_order_relaxed);
 	w->taken = 0;

@@ -52,7 +52,7 @@ struct kthread_worker {
 	atomic_bool beckoned;     /* awake, and something came into the list: it looks at this without the lock */
 	bool closed;              /* INBOX_CLOSED: stays so */
 	uint64_t wake_at;         /* while asleep */
-	struct kthread_work list; /* a ring: its next is the first, its prev the last */
+	struct kthread_work list; /* a ring: its next is the first, its prev the last; itself it is no work */
 	struct kthread_work last; /* in the list while its CPU is about to go: what is behind waits. Not a work */
 	size_t length;            /* of the list: works only */
 
@@ -86,10 +86,26 @@ static inline void kt_worker_unlock(struct kthread_worker *w)
 /* Under the lock: must it be woken? If so unlock, then kt_worker_wake(). */
 bool kt_worker_owes_wake(struct kthread_worker *w);
 void kt_worker_wake(struct kthread_worker *w);
+/* Under the lock; for the next two. */
+void kt_worker_empty_batch(struct kthread_worker *w);
+void kt_worker_take_inbox(struct kthread_worker *w);
 /* Under the lock: bring into the list what the thread has not begun of its batch, what is in the inbox, what is due; all of
  * these, in this order. */
-void kt_worker_recall_batch(struct kthread_worker *w);
-void kt_worker_gather_inbox(struct kthread_worker *w);
+static inline void kt_worker_recall_batch(struct kthread_worker *w)
+{
+	if (atomic_load_explicit(&w->batched, memory_order_relaxed))
+		kt_worker_empty_batch(w);
+}
+
+static inline void kt_worker_gather_inbox(struct kthread_worker *w)
+{
+	struct kthread_work *last = atomic_load_explicit(&w->inbox, memory_order_relaxed);
+
+	/* only who holds the lock takes works out or puts a word in, so it stays a work */
+	if (last && last != INBOX_SLEEPING && last != INBOX_CLOSED)
+		kt_worker_take_inbox(w);
+}
+
 void kt_worker_gather_due(struct kthread_worker *w);
 void kt_worker_gather(struct kthread_worker *w);
 /* Under the lock. */

@@ -92,15 +92,24 @@ static bool fall_asleep(struct kthread_worker *w)
 	return true;
 }
 
+/* Was its last sleep, which may be long ago, a short one? */
+static bool naps(struct kthread_worker *w, uint64_t now)
+{
+	if (w->slept_at)
+		w->naps = now - w->slept_at < BRIEFLY_NS;
+	w->slept_at = 0;
+	return w->naps;
+}
+
 /*
- * Nothing to do: a little longer, because a work often has a successor; then until somebody wakes it. Yields only if it
- * fell asleep a moment ago, which was not worth it: the scheduler takes them for a renunciation, and then the next wake does
+ * Nothing to do: a little longer, because a work often has a successor; then until somebody wakes it. Yields only as long
+ * as they spare it sleeps that are not worth it: the scheduler takes them for a renunciation, and then the next wake does
  * not preempt.
  */
 static void idle(struct kthread_worker *w)
 {
 	const uint64_t now = kt_now();
-	const unsigned int turns = KT_SPIN_PAUSES + (now - w->slept_at < BRIEFLY_NS ? KT_SPIN_YIELDS : 0);
+	const unsigned int turns = KT_SPIN_PAUSES + (naps(w, now) ? KT_SPIN_YIELDS : 0);
 	bool more_to_sort;
 
 	for (unsigned int turn = 0; turn < turns; turn++) {
@@ -314,6 +323,7 @@ static struct kthread_worker *prepare(unsigned int flags)
 	w->closed = false;
 	w->wake_at = KT_NEVER;
 	w->slept_at = 0;
+	w->naps = false;
 	w->list = (struct kthread_work){.fn = NULL, .next = &w->list, .prev = &w->list};
 	atomic_store_explicit(&w->beckoned, false, memory_order_relaxed);
 	atomic_store_explicit(&w->batched, 0, memory_order_relaxed);

@@ -62,7 +62,8 @@ struct kthread_worker {
 	atomic_uint batched;                  /* in how many slots there may be one; changes under the lock */
 	unsigned int taken;                   /* the thread's own */
 	struct kthread_work *_Atomic current; /* compared, never followed: it may have freed itself */
-	uint64_t slept_at;                    /* when it fell asleep last; the thread's own */
+	uint64_t slept_at;                    /* since it idled last: when it fell asleep, or 0; the thread's own */
+	bool naps;                            /* the thread's own */
 
 	struct kt_wheel wheel __attribute__((aligned(64))); /* under the lock */
 	LIST_ENTRY(kthread_worker) link;                    /* under the workers' */

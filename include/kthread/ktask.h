@@ -12,9 +12,9 @@
  *
  * Helpers give way (unless told otherwise by ktask_ctl_set_give_way()). Where they may raise their priority again (as
  * root, with CAP_SYS_NICE, or RLIMIT_NICE) they run at nice 19; a caller that has nothing left but to wait lends them its
- * policy and priority, one at a time, so that what a helper has begun is not starved by others; one that is starved inside
- * an iterator is not lent to. Without that right they run under SCHED_BATCH at nice 0, or where their first caller was, if
- * that cannot be left: they preempt nobody who wakes, but have a full share of a busy CPU, and nothing is lent.
+ * policy and priority, one at a time, so that what a helper has begun is not starved by others: a chunk, or a move of the
+ * iterator that the caller waits for. Without that right they run under SCHED_BATCH at nice 0, or where their first caller
+ * was, if that cannot be left: they preempt nobody who wakes, but have a full share of a busy CPU, and nothing is lent.
  */
 #ifndef KTHREAD_KTASK_H
 #define KTHREAD_KTASK_H

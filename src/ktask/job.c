@@ -93,24 +93,51 @@ static bool take_range(struct kt_share *share, struct kt_piece *piece)
 	return true;
 }
 
+/* The caller sleeps on a word, at first for *pause. True: nothing has come of that, and the next time may be longer. */
+static bool starved(atomic_uint *word, unsigned int seen, uint64_t *pause)
+{
+	if (kt_futex_wait(word, seen, KT_FUTEX_ALL, kt_deadline(*pause)) != -ETIMEDOUT)
+		return false;
+	if (*pause < MOST_PAUSE_NS)
+		*pause *= 2;
+	return true;
+}
+
+/* For the turn. A helper that has it may be starved at its low priority, while the caller can only wait. */
+static void await_turn(struct kt_share *share, struct kt_piece *piece)
+{
+	struct kt_loan loan = {.to = NULL};
+	uint64_t pause = STARVED_NS;
+
+	while (atomic_exchange_explicit(&piece->walk, 2, memory_order_acquire) != 0) {
+		if (share->helper)
+			kt_futex_wait(&piece->walk, 2, KT_FUTEX_ALL, KT_NEVER);
+		else if (starved(&piece->walk, 2, &pause))
+			kt_priority_lend(share->job, piece, &loan);
+	}
+}
+
 /* Whose turn it is to move an iterator on: a lock that is no lock of the library's, as the client's function is called. */
 static void walk_begin(struct kt_share *share, struct kt_piece *piece)
 {
 	unsigned int free = 0;
 
 	if (!atomic_compare_exchange_strong_explicit(&piece->walk, &free, 1, memory_order_acquire,
-	                                             memory_order_relaxed)) {
-		while (atomic_exchange_explicit(&piece->walk, 2, memory_order_acquire) != 0)
-			kt_futex_wait(&piece->walk, 2, KT_FUTEX_ALL, KT_NEVER);
-	}
+	                                             memory_order_relaxed))
+		await_turn(share, piece);
+	atomic_store_explicit(&piece->walker, share->helper, memory_order_relaxed);
 	share->walking = true;
 }
 
 static void walk_end(struct kt_share *share, struct kt_piece *piece)
 {
 	share->walking = false;
+	atomic_store_explicit(&piece->walker, NULL, memory_order_relaxed);
 	if (atomic_exchange_explicit(&piece->walk, 0, memory_order_release) == 2)
 		kt_futex_wake(&piece->walk, 1, KT_FUTEX_ALL);
+	/* but not what it was lent because the caller waits for the end */
+	if (share->helper && !(atomic_load_explicit(&share->job->active, memory_order_relaxed) & JOB_WAITED))
+		kt_helper_settle(share->helper);
 }
 
 static bool take_walk(struct kt_share *share, struct kt_piece *piece)
@@ -300,6 +327,16 @@ static unsigned int active(struct kt_job *job)
 	return atomic_load_explicit(&job->active, memory_order_acquire) & ~JOB_WAITED; /* pairs with leave() */
 }
 
+/* After an error others may be waiting for a turn with an iterator: for who has it. */
+static const struct kt_piece *walked_piece(const struct kt_job *job)
+{
+	for (size_t i = 0; job->ctl.iter && i < job->piece_count; i++) {
+		if (atomic_load_explicit(&job->pieces[i].walker, memory_order_relaxed))
+			return &job->pieces[i];
+	}
+	return NULL;
+}
+
 static void await_helpers(struct kt_job *job)
 {
 	const uint64_t begin = kt_ticks(), patience = kt_ticks_of(TAIL_NS);
@@ -312,12 +349,10 @@ static void await_helpers(struct kt_job *job)
 	while (active(job) && !kt_forked_since(job->epoch)) {
 		unsigned int now;
 
-		kt_priority_lend(job, &loan);
+		kt_priority_lend(job, walked_piece(job), &loan);
 		now = atomic_fetch_or_explicit(&job->active, JOB_WAITED, memory_order_acq_rel) | JOB_WAITED;
-		if (now != JOB_WAITED &&
-		    kt_futex_wait(&job->active, now, KT_FUTEX_ALL, kt_deadline(pause)) == -ETIMEDOUT &&
-		    pause < MOST_PAUSE_NS)
-			pause *= 2;
+		if (now != JOB_WAITED)
+			starved(&job->active, now, &pause);
 		report_progress(job);
 	}
 }
@@ -420,6 +455,7 @@ static void set_up(struct kt_job *job, const struct ktask_ctl *ctl, const struct
 
 		atomic_init(&piece->taken, 0);
 		atomic_init(&piece->walk, 0);
+		atomic_init(&piece->walker, NULL);
 		piece->given = nodes[i];
 		piece->position = nodes[i].start;
 		piece->base = ctl->iter ? 0 : (uintptr_t)nodes[i].start % ctl->min_chunk;

@@ -19,6 +19,7 @@
  *                          OFFERED -> BUSY (-> LEAVING) -> HOT -> ASLEEP  the helper
  *                          OFFERED -> HOT                              the job's caller
  *                          BUSY -> LENDING -> LENT, MOVED              the job's caller; the helper waits out LENDING
+ *                          LENT, MOVED -> BUSY                         the helper, as its turn with an iterator ends
  *
  * Helpers take no lock for all this: one that is starved at its low priority must not hold up anybody else.
  */
@@ -110,6 +111,8 @@ static inline bool kt_helper_change(struct kt_helper *helper, unsigned int from,
 bool kt_helper_make(struct kt_helper *helper, size_t setsize);
 /* Is the calling thread a helper? */
 bool kt_is_helper(void);
+/* By the helper: what it was lent for its turn with an iterator it gives back. */
+void kt_helper_settle(struct kt_helper *helper);
 /* How many look for an offer: they can be had without waking them. */
 size_t kt_helpers_hot(void);
 /* Grows as helpers become free. */
@@ -126,9 +129,10 @@ void kt_helpers_forget(void);
 struct kt_piece {
 	KT_APART _Atomic size_t taken; /* units [0, taken) have been handed out */
 	struct ktask_node given;
-	size_t base;      /* of positions, see kt_plan_end() */
-	atomic_uint walk; /* with an iterator: whose turn it is to move on */
-	void *position;   /* of `taken`; by who has the turn */
+	size_t base;                      /* of positions, see kt_plan_end() */
+	atomic_uint walk;                 /* with an iterator: whose turn it is to move on */
+	void *position;                   /* of `taken`; by who has the turn */
+	struct kt_helper *_Atomic walker; /* who has it, if it is a helper: to lend it something */
 };
 
 struct kt_failure {
@@ -244,10 +248,11 @@ struct kt_loan {
 };
 
 /*
- * The caller has nothing to do but to wait: lend its priority to one of the crew, unless one that has it still works. To
- * be called again with the same loan (zero at first) a while later: whom that did not help is lent the caller's CPU, too.
+ * The caller has nothing to do but to wait, for whoever has the turn with a piece's iterator, or (NULL) for all of the crew:
+ * lend its priority to one of these, unless one that has it still works. To be called again with the same loan (zero at
+ * first) a while later: whom that did not help is lent the caller's CPU, too.
  */
-void kt_priority_lend(struct kt_job *job, struct kt_loan *loan);
+void kt_priority_lend(struct kt_job *job, const struct kt_piece *turn, struct kt_loan *loan);
 /* The helper has had it: back to rest. */
 void kt_priority_return(struct kt_helper *helper);
 

@@ -154,8 +154,14 @@ static bool is_starved(const struct kt_recruit *recruit, struct kt_loan *loan)
 	return starved;
 }
 
+static bool has_turn(const struct kt_helper *helper, const struct kt_piece *turn)
+{
+	return atomic_load_explicit(&turn->walker, memory_order_relaxed) == helper;
+}
+
 /* False: it is not there any more. */
-static bool lend_to(const struct kt_recruit *recruit, const struct kt_sched *mine, struct kt_loan *loan)
+static bool lend_to(const struct kt_recruit *recruit, const struct kt_piece *turn, const struct kt_sched *mine,
+                    struct kt_loan *loan)
 {
 	struct kt_helper *helper = recruit->helper;
 	unsigned int seen = kt_helper_state(helper); /* acquire: what it rests at is seen */
@@ -163,23 +169,27 @@ static bool lend_to(const struct kt_recruit *recruit, const struct kt_sched *min
 	if (kt_helper_kind(seen) != H_BUSY || !kt_helper_same(seen, recruit->state))
 		return false;
 	if (!kt_helper_change(helper, seen, seen | H_LENDING))
-		return false; /* it has left in this moment: nobody else changes the state of a busy one */
-	if (mine && !(seen & H_LENT))
-		seen |= lend_priority(helper, mine);
-	if (is_starved(recruit, loan) && !(seen & H_MOVED))
-		seen |= lend_place(helper);
+		return false; /* it has just left, or given something back: nobody else changes the state of a busy one */
+	/* Either it finds LENDING, and gives back what it is lent, or we find that its turn is over: see kt_helper_settle(). */
+	if (!turn || has_turn(helper, turn)) {
+		if (mine && !(seen & H_LENT))
+			seen |= lend_priority(helper, mine);
+		if (is_starved(recruit, loan) && !(seen & H_MOVED))
+			seen |= lend_place(helper);
+	}
 	atomic_store_explicit(&helper->state, seen, memory_order_release);
 	return true;
 }
 
-void kt_priority_lend(struct kt_job *job, struct kt_loan *loan)
+void kt_priority_lend(struct kt_job *job, const struct kt_piece *turn, struct kt_loan *loan)
 {
 	struct kt_sched mine;
 
 	if (!job->ctl.keep_pace)
 		kt_priority_mine(&mine);
 	for (size_t i = 0; i < job->crew_count; i++) {
-		if (lend_to(&job->crew[i], job->ctl.keep_pace ? NULL : &mine, loan))
+		if ((!turn || has_turn(job->crew[i].helper, turn)) &&
+		    lend_to(&job->crew[i], turn, job->ctl.keep_pace ? NULL : &mine, loan))
 			return;
 	}
 }

@@ -59,10 +59,12 @@ static int look(void *start, void *end, void *arg)
 			CHECK(sched_setscheduler(0, sight->turns_to, &first) == 0);
 		return 0;
 	}
+	/* before it is counted: the caller waits for that, and lends then */
+	const int nice = my_nice(), policy = sched_getscheduler(0);
 	const unsigned int at = atomic_fetch_add(&sight->seen, 1);
 
-	sight->nice[at] = my_nice();
-	sight->policy[at] = sched_getscheduler(0);
+	sight->nice[at] = nice;
+	sight->policy[at] = policy;
 	if (sight->lingers)
 		AWAIT(task_asleep(sight->caller));
 	if (sight->stays) {
@@ -149,6 +151,100 @@ static void lending__a_real_time_callers_policy(void **state)
 	sched_setscheduler(0, SCHED_OTHER, &none);
 	assert_int_equal(atomic_load(&sight.raises), HELPERS);
 	assert_int_equal(atomic_load(&sight.most_raised), 1);
+}
+
+/* ---- for a turn with an iterator --------------------------------------------------------------------------------------- */
+
+static struct {
+	pid_t caller;
+	atomic_int walker; /* the first helper that moves the iterator on: not before it has been lent something */
+	atomic_int nice_after;
+	atomic_int chunks; /* the caller's */
+} walk;
+
+static void *walk_on(void *position, size_t size)
+{
+	int nobody = 0;
+
+	if (gettid() != walk.caller && atomic_compare_exchange_strong(&walk.walker, &nobody, gettid()))
+		AWAIT(my_nice() == 0);
+	return (char *)position + size;
+}
+
+static int walk_chunk(void *start, void *end, void *arg)
+{
+	int not_known = -1;
+
+	if (gettid() == atomic_load(&walk.walker))
+		atomic_compare_exchange_strong(&walk.nice_after, &not_known, my_nice());
+	else if (gettid() == walk.caller && atomic_fetch_add(&walk.chunks, 1) == 0)
+		AWAIT(atomic_load(&walk.walker)); /* and then for its turn */
+	else
+		AWAIT(atomic_load(&walk.nice_after) !=
+		      not_known); /* before the caller waits for the end, and lends for that */
+	return 0;
+}
+
+static void lending__to_who_has_the_turn_with_an_iterator(void **state)
+{
+	DEFINE_KTASK_CTL(ctl, walk_chunk, NULL, 1);
+
+	if (!may_rise())
+		skip();
+	walk.caller = gettid();
+	atomic_store(&walk.walker, 0);
+	atomic_store(&walk.nice_after, -1);
+	atomic_store(&walk.chunks, 0);
+	ktask_ctl_set_iter_func(&ctl, walk_on);
+	assert_int_equal(ktask_run(NULL, 64, &ctl), 0);
+	assert_int_equal(atomic_load(&walk.nice_after), 19); /* given back with the turn */
+}
+
+/* The same when the caller waits for the end, after an error, and another helper is in its chunk until that one goes on. */
+static struct {
+	pid_t caller;
+	atomic_bool callers_chunk;
+	atomic_int other, walker;
+	atomic_bool raised;
+} failed;
+
+static void *walk_after_other(void *position, size_t size)
+{
+	int nobody = 0;
+
+	if (gettid() != failed.caller && atomic_load(&failed.callers_chunk) &&
+	    !atomic_compare_exchange_strong(&failed.other, &nobody, gettid()) && nobody != gettid() &&
+	    !atomic_exchange(&failed.walker, gettid())) {
+		AWAIT(my_nice() == 0);
+		atomic_store(&failed.raised, true);
+	}
+	return (char *)position + size;
+}
+
+static int chunk_that_fails(void *start, void *end, void *arg)
+{
+	if (gettid() == failed.caller) {
+		atomic_store(&failed.callers_chunk, true);
+		AWAIT(atomic_load(&failed.walker));
+		return -EIO;
+	}
+	AWAIT(atomic_load(&failed.callers_chunk));
+	if (gettid() == atomic_load(&failed.other))
+		AWAIT(atomic_load(&failed.raised));
+	return 0;
+}
+
+static void lending__to_who_has_the_turn_with_an_iterator_after_an_error(void **state)
+{
+	DEFINE_KTASK_CTL(ctl, chunk_that_fails, NULL, 1);
+
+	if (!may_rise())
+		skip();
+	memset(&failed, 0, sizeof(failed));
+	failed.caller = gettid();
+	ktask_ctl_set_iter_func(&ctl, walk_after_other);
+	assert_int_equal(ktask_run(NULL, 1000, &ctl), -EIO);
+	assert_true(failed.raised);
 }
 
 static void keep_pace__at_the_callers_own(void **state)
@@ -310,6 +406,9 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(give_way__the_lowest_of_all, start_machine, stop_machine),
 	    cmocka_unit_test_setup_teardown(lending__one_at_a_time, start_machine, stop_machine),
 	    cmocka_unit_test_setup_teardown(lending__a_real_time_callers_policy, start_machine, stop_machine),
+	    cmocka_unit_test_setup_teardown(lending__to_who_has_the_turn_with_an_iterator, start_machine, stop_machine),
+	    cmocka_unit_test_setup_teardown(lending__to_who_has_the_turn_with_an_iterator_after_an_error, start_machine,
+	                                    stop_machine),
 	    cmocka_unit_test_setup_teardown(keep_pace__at_the_callers_own, start_machine, stop_machine),
 	};
 

@@ -22,158 +22,7 @@
 #define WORTH_AN_OFFER_NS 1000u
 /* How long the caller looks before it sleeps until the last chunk is done. */
 #define TAIL_NS 30000u
-/* While it sleeps: when to look for the first time whether what it waits for gets to run, and how rarely in the end. */
-#define STARVED_NS (KT_NS_PER_MS / 2)
-#define MOST_PAUSE_NS (50 * KT_NS_PER_MS)
 #define SEEN_PIECES 64u
-
-/* ---- handing out ------------------------------------------------------------------------------------------------- */
-
-static size_t left_of(struct kt_piece *piece)
-{
-	return piece->given.size - atomic_load_explicit(&piece->taken, memory_order_relaxed);
-}
-
-/* Near pieces first, then the others, each helper from a place of its own. What is empty stays so. */
-static struct kt_piece *find_work(struct kt_share *share)
-{
-	struct kt_job *job = share->job;
-	const size_t count = job->piece_count;
-
-	for (; share->near < count; share->near++) {
-		struct kt_piece *piece = &job->pieces[share->near];
-
-		if (piece->given.nid == share->node && left_of(piece))
-			return piece;
-	}
-	for (; share->far < count; share->far++) {
-		const size_t at =
-		    share->first < count - share->far ? share->first + share->far : share->first - (count - share->far);
-
-		if (left_of(&job->pieces[at]))
-			return &job->pieces[at];
-	}
-	return NULL;
-}
-
-static size_t threads_of(struct kt_job *job)
-{
-	return 1 + (atomic_load_explicit(&job->active, memory_order_relaxed) & ~JOB_WAITED);
-}
-
-static size_t end_of_chunk(struct kt_share *share, const struct kt_piece *piece, size_t from)
-{
-	const size_t min_chunk = share->job->ctl.min_chunk, size = piece->given.size;
-	const size_t want = kt_plan_want(size - from, threads_of(share->job), share->grain, min_chunk);
-
-	return kt_plan_end(piece->base, size, from, want, min_chunk);
-}
-
-/* Where no iterator says otherwise; not as an address, which NULL is not. */
-static void *position(const struct ktask_node *piece, size_t offset)
-{
-	return (void *)((uintptr_t)piece->start + offset); /* NOLINT(performance-no-int-to-ptr) */
-}
-
-static bool take_range(struct kt_share *share, struct kt_piece *piece)
-{
-	size_t from = atomic_load_explicit(&piece->taken, memory_order_relaxed), to;
-
-	do {
-		if (from == piece->given.size)
-			return false;
-		to = end_of_chunk(share, piece, from);
-		/* relaxed: the offer has handed over all there is to know of the piece */
-	} while (!atomic_compare_exchange_weak_explicit(&piece->taken, &from, to, memory_order_relaxed,
-	                                                memory_order_relaxed));
-	share->from = from;
-	share->to = to;
-	share->start = position(&piece->given, from);
-	share->end = position(&piece->given, to);
-	return true;
-}
-
-/* The caller sleeps on a word, at first for *pause. True: nothing has come of that, and the next time may be longer. */
-static bool starved(atomic_uint *word, unsigned int seen, uint64_t *pause)
-{
-	if (kt_futex_wait(word, seen, KT_FUTEX_ALL, kt_deadline(*pause)) != -ETIMEDOUT)
-		return false;
-	if (*pause < MOST_PAUSE_NS)
-		*pause *= 2;
-	return true;
-}
-
-/* For the turn. A helper that has it may be starved at its low priority, while the caller can only wait. */
-static void await_turn(struct kt_share *share, struct kt_piece *piece)
-{
-	struct kt_loan loan = {.to = NULL};
-	uint64_t pause = STARVED_NS;
-
-	while (atomic_exchange_explicit(&piece->walk, 2, memory_order_acquire) != 0) {
-		if (share->helper)
-			kt_futex_wait(&piece->walk, 2, KT_FUTEX_ALL, KT_NEVER);
-		else if (starved(&piece->walk, 2, &pause))
-			kt_priority_lend(share->job, piece, &loan);
-	}
-}
-
-/* Whose turn it is to move an iterator on: a lock that is no lock of the library's, as the client's function is called. */
-static void walk_begin(struct kt_share *share, struct kt_piece *piece)
-{
-	unsigned int free = 0;
-
-	if (!atomic_compare_exchange_strong_explicit(&piece->walk, &free, 1, memory_order_acquire,
-	                                             memory_order_relaxed))
-		await_turn(share, piece);
-	atomic_store_explicit(&piece->walker, share->helper, memory_order_relaxed);
-	share->walking = true;
-}
-
-static void walk_end(struct kt_share *share, struct kt_piece *piece)
-{
-	share->walking = false;
-	atomic_store_explicit(&piece->walker, NULL, memory_order_relaxed);
-	if (atomic_exchange_explicit(&piece->walk, 0, memory_order_release) == 2)
-		kt_futex_wake(&piece->walk, 1, KT_FUTEX_ALL);
-	/* but not what it was lent because the caller waits for the end */
-	if (share->helper && !(atomic_load_explicit(&share->job->active, memory_order_relaxed) & JOB_WAITED))
-		kt_helper_settle(share->helper);
-}
-
-static bool take_walk(struct kt_share *share, struct kt_piece *piece)
-{
-	size_t from;
-
-	walk_begin(share, piece);
-	from = atomic_load_explicit(&piece->taken, memory_order_relaxed);
-	if (from < piece->given.size) {
-		const size_t to = end_of_chunk(share, piece, from);
-
-		share->start = piece->position;
-		share->end = share->job->ctl.iter(piece->position, to - from);
-		piece->position = share->end;
-		share->from = from;
-		share->to = to;
-		atomic_store_explicit(&piece->taken, to, memory_order_relaxed);
-	}
-	walk_end(share, piece);
-	return from < piece->given.size;
-}
-
-static bool take(struct kt_share *share)
-{
-	struct kt_job *job = share->job;
-	struct kt_piece *piece;
-
-	if (atomic_load_explicit(&job->error, memory_order_acquire) || kt_forked_since(job->epoch))
-		return false;
-	while ((piece = find_work(share))) {
-		share->piece = (size_t)(piece - job->pieces);
-		if (job->ctl.iter ? take_walk(share, piece) : take_range(share, piece))
-			return true;
-	}
-	return false;
-}
 
 /* ---- a participant ----------------------------------------------------------------------------------------------- */
 
@@ -194,7 +43,7 @@ static void fail(struct kt_share *share, int error)
 void kt_share_abandon(struct kt_share *share)
 {
 	if (share->walking)
-		walk_end(share, &share->job->pieces[share->piece]);
+		kt_share_end_turn(share);
 	fail(share, -ECANCELED);
 }
 
@@ -229,7 +78,7 @@ static bool try_to_recruit(struct kt_job *job, size_t want, bool hot_only)
 /* Not at each chunk: only if there are news, or much more to do than it seemed the last time. */
 static void recruit(struct kt_job *job, double ticks_left)
 {
-	const size_t helpers = threads_of(job) - 1;
+	const size_t helpers = kt_job_threads(job) - 1;
 	const uint64_t news = kt_pool_news();
 	const bool anew = news != job->news;
 	size_t want = 0;
@@ -264,7 +113,7 @@ static size_t units_left(const struct kt_share *share)
 	size_t left = 0;
 
 	for (size_t i = share->far; i < end; i++)
-		left += left_of(&job->pieces[i]); /* the caller's first is 0 */
+		left += kt_piece_left(&job->pieces[i]); /* the caller's first is 0 */
 	return left;
 }
 
@@ -287,7 +136,7 @@ void kt_share_work(struct kt_share *share)
 	if (share->helper)
 		share->first = share->helper->cpu % job->piece_count;
 	share->ticks = kt_ticks();
-	while (take(share)) {
+	while (kt_share_take(share)) {
 		const size_t units = share->to - share->from;
 		uint64_t ticks, spent;
 		int error;
@@ -340,8 +189,7 @@ static const struct kt_piece *walked_piece(const struct kt_job *job)
 static void await_helpers(struct kt_job *job)
 {
 	const uint64_t begin = kt_ticks(), patience = kt_ticks_of(TAIL_NS);
-	uint64_t pause = STARVED_NS;
-	struct kt_loan loan = {.to = NULL};
+	struct kt_loan loan = KT_LOAN_INIT;
 
 	kt_pool_revoke(job);
 	while (active(job) && kt_ticks() - begin < patience)
@@ -352,7 +200,7 @@ static void await_helpers(struct kt_job *job)
 		kt_priority_lend(job, walked_piece(job), &loan);
 		now = atomic_fetch_or_explicit(&job->active, JOB_WAITED, memory_order_acq_rel) | JOB_WAITED;
 		if (now != JOB_WAITED)
-			starved(&job->active, now, &pause);
+			kt_loan_wait(&loan, &job->active, now);
 		report_progress(job);
 	}
 }
@@ -403,7 +251,7 @@ static void undo(struct kt_job *job)
 			start = failure->end;
 		}
 		if (taken > from)
-			undo_range(job, start, job->ctl.iter ? piece->position : position(&piece->given, taken));
+			undo_range(job, start, job->ctl.iter ? piece->position : kt_position(&piece->given, taken));
 	}
 }
 
@@ -479,7 +327,7 @@ struct alone {
 
 static void *end_of(const struct ktask_ctl *ctl, const struct ktask_node *piece)
 {
-	return ctl->iter ? ctl->iter(piece->start, piece->size) : position(piece, piece->size);
+	return ctl->iter ? ctl->iter(piece->start, piece->size) : kt_position(piece, piece->size);
 }
 
 static void undo_alone(void *arg)

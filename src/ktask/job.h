@@ -191,6 +191,28 @@ struct kt_share {
 	void *start, *end;
 };
 
+static inline size_t kt_piece_left(struct kt_piece *piece)
+{
+	return piece->given.size - atomic_load_explicit(&piece->taken, memory_order_relaxed);
+}
+
+/* Who works for it, its caller among them. */
+static inline size_t kt_job_threads(struct kt_job *job)
+{
+	return 1 + (atomic_load_explicit(&job->active, memory_order_relaxed) & ~JOB_WAITED);
+}
+
+/* Where no iterator says otherwise; not as an address, which NULL is not. */
+static inline void *kt_position(const struct ktask_node *piece, size_t offset)
+{
+	return (void *)((uintptr_t)piece->start + offset); /* NOLINT(performance-no-int-to-ptr) */
+}
+
+/* (chunk.c) Take the next chunk. False: there is none, or there was an error. */
+bool kt_share_take(struct kt_share *share);
+/* Its turn with the iterator of the piece is over. */
+void kt_share_end_turn(struct kt_share *share);
+
 /* Take chunks until there are none, or an error, or the helper has to go. (job.c) */
 void kt_share_work(struct kt_share *share);
 /* (cost.c) Ticks for a unit of what this function does; negative: it has never run. */
@@ -241,16 +263,22 @@ void kt_priority_begin(struct kt_helper *helper);
 void kt_priority_mine(struct kt_sched *ret);
 /* The helper takes up a job, or (NULL) goes to rest. */
 void kt_priority_take(struct kt_helper *helper, const struct kt_job *job);
-/* To whom something was lent last, and how much it has run since. */
+/* While the caller waits: to whom it lent something last, how much that has run since, and when it looks again. */
 struct kt_loan {
 	const struct kt_recruit *to;
-	uint64_t since, ran; /* ns */
+	uint64_t since, ran, pause; /* ns */
 };
+#define KT_LOAN_INIT \
+	{ \
+		.pause = KT_NS_PER_MS / 2 \
+	}
 
+/* Sleep on a word. True: nobody has woken us until it was time to look; the next time is later. */
+bool kt_loan_wait(struct kt_loan *loan, atomic_uint *word, unsigned int seen);
 /*
  * The caller has nothing to do but to wait, for whoever has the turn with a piece's iterator, or (NULL) for all of the crew:
- * lend its priority to one of these, unless one that has it still works. To be called again with the same loan (zero at
- * first) a while later: whom that did not help is lent the caller's CPU, too.
+ * lend its priority to one of these, unless one that has it still works. To be called again with the same loan a while
+ * later: whom that did not help is lent the caller's CPU, too.
  */
 void kt_priority_lend(struct kt_job *job, const struct kt_piece *turn, struct kt_loan *loan);
 /* The helper has had it: back to rest. */

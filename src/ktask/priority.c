@@ -15,6 +15,8 @@
 #include "placement/placement.h"
 
 #define LOWEST 19
+/* How rarely a caller that waits looks whether what it waits for gets to run. */
+#define MOST_PAUSE_NS (50 * KT_NS_PER_MS)
 
 static int get(struct kt_sched *ret)
 {
@@ -150,7 +152,9 @@ static bool is_starved(const struct kt_recruit *recruit, struct kt_loan *loan)
 	const uint64_t now = kt_now(), ran = ran_so_far(recruit->helper);
 	const bool starved = loan->to == recruit && (ran - loan->ran) * 2 < now - loan->since;
 
-	*loan = (struct kt_loan){recruit, now, ran};
+	loan->to = recruit;
+	loan->since = now;
+	loan->ran = ran;
 	return starved;
 }
 
@@ -192,6 +196,15 @@ void kt_priority_lend(struct kt_job *job, const struct kt_piece *turn, struct kt
 		    lend_to(&job->crew[i], turn, job->ctl.keep_pace ? NULL : &mine, loan))
 			return;
 	}
+}
+
+bool kt_loan_wait(struct kt_loan *loan, atomic_uint *word, unsigned int seen)
+{
+	if (kt_futex_wait(word, seen, KT_FUTEX_ALL, kt_deadline(loan->pause)) != -ETIMEDOUT)
+		return false;
+	if (loan->pause < MOST_PAUSE_NS)
+		loan->pause *= 2;
+	return true;
 }
 
 void kt_priority_return(struct kt_helper *helper)

@@ -130,8 +130,8 @@ __attribute__((noinline)) static struct kthread_worker *await_owner(struct kthre
 
 /*
  * Lock the worker of a work, and say where the work is; due: if its time has come it is LISTED, else it may be DELAYED
- * still. NULL: it has no worker (NOWHERE or FOREIGN). A work on its way is waited for: whoever claimed it takes a few
- * instructions, if it is not preempted there.
+ * still. NULL: it has no worker (NOWHERE or FOREIGN). A work on its way is waited for: whoever claimed it takes a
+ * moment, if it is not preempted there.
  */
 static struct kthread_worker *lock_owner(struct kthread_work *work, bool due, enum place *place)
 {
@@ -148,20 +148,36 @@ static struct kthread_worker *lock_owner(struct kthread_work *work, bool due, en
 
 /* ---- queueing --------------------------------------------------------------------------------------------------- */
 
+/* How long a producer that has met another one leaves the inbox to him: some microseconds. */
+#define APART_PAUSES 100u
+
+/* Who comes back at once takes the cache line away from the other, who could push a dozen works in the time that moving it
+ * takes. Not for the worker's thread, which has just emptied the inbox, and would fall asleep. */
+static void make_way(const struct kthread_work *found)
+{
+	if (!found || found == INBOX_SLEEPING || found == INBOX_CLOSED)
+		return;
+	for (unsigned int i = 0; i < APART_PAUSES; i++)
+		kt_spin(0);
+}
+
 static bool push(struct kthread_worker *w, struct kthread_work *work)
 {
 	struct kthread_work *last;
 
 	w = belong(w, work);
 	KT_PROBE2(work_queue, w, work); /* before anybody can run it */
-	last = atomic_load_explicit(&w->inbox, memory_order_relaxed);
-	do {
+	for (;;) {
+		last = atomic_load_explicit(&w->inbox, memory_order_relaxed);
 		if (last == INBOX_CLOSED)
 			return disclaim(work);
 		work->next = last == INBOX_SLEEPING ? NULL : last;
-		/* release: pairs with kt_worker_gather_inbox(). After this the work may be gone. */
-	} while (
-	    !atomic_compare_exchange_weak_explicit(&w->inbox, &last, work, memory_order_acq_rel, memory_order_relaxed));
+		/* release: pairs with kt_worker_take_inbox(). After this the work may be gone. */
+		if (atomic_compare_exchange_strong_explicit(&w->inbox, &last, work, memory_order_acq_rel,
+		                                            memory_order_relaxed))
+			break;
+		make_way(last);
+	}
 	if (last == INBOX_SLEEPING)
 		kt_worker_wake(w);
 	return true;

@@ -20,6 +20,8 @@ static inline void kt_spin(unsigned int turn)
 	else
 #if defined(__x86_64__) || defined(__i386__)
 		__builtin_ia32_pause();
+#elif defined(__aarch64__)
+		__asm__ volatile("isb" ::: "memory"); /* its "yield" takes no time */
 #else
 		atomic_signal_fence(memory_order_seq_cst);
 #endif

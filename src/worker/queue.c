@@ -148,8 +148,9 @@ static struct kthread_work *next_of_batch(struct kthread_worker *w)
 
 	if (!work)
 		return NULL;
-	atomic_store_explicit(&w->current, work, memory_order_relaxed);
-	/* release: pairs with kt_worker_recall_batch() */
+	/* release: what the one before did is seen by who finds that it runs no more; pairs with kt_worker_is_current() */
+	atomic_store_explicit(&w->current, work, memory_order_release);
+	/* release: pairs with kt_worker_empty_batch() */
 	return atomic_exchange_explicit(&w->batch[w->taken++], NULL, memory_order_acq_rel);
 }
 

@@ -34,7 +34,7 @@ struct kt_wheel {
 
 void kt_wheel_init(struct kt_wheel *wheel);
 
-/* dwork->expires says when. now: at most the last one that kt_wheel_expire() was given, or later. */
+/* dwork->expires says when. now: not before the last one that kt_wheel_expire() was given. */
 void kt_wheel_add(struct kt_wheel *wheel, struct kthread_delayed_work *dwork, uint64_t now);
 void kt_wheel_remove(struct kt_wheel *wheel, struct kthread_delayed_work *dwork);
 

@@ -28,7 +28,7 @@ void kthread_init_delayed_work(struct kthread_delayed_work *dwork, void (*fn)(st
 
 /*
  * Become the one who brings an idle work somewhere. A read-modify-write also if it is pending: what the caller did before
- * is then seen by the run that is still to come. Pairs with kt_worker_next(). One that is being cancelled is left as it
+ * is then seen by the run that is still to come. Pairs with begin(). One that is being cancelled is left as it
  * is: to the canceller, who may queue it as soon as he is done, it must not look pending because of somebody refused.
  */
 static bool claim(struct kthread_work *work)
@@ -84,7 +84,8 @@ enum place {
  * another worker's, or on its way. */
 static bool find(struct kthread_worker *w, struct kthread_work *work, bool due, enum place *place)
 {
-	if (atomic_load_explicit(owner_of(work), memory_order_relaxed) != w)
+	/* acquire: pairs with belong(), so what former workers did to it is seen */
+	if (atomic_load_explicit(owner_of(work), memory_order_acquire) != w)
 		return false;
 	kt_worker_recall_batch(w);
 	kt_worker_gather_inbox(w);
@@ -290,11 +291,15 @@ void kthread_flush_work(struct kthread_work *work)
 		kt_worker_wait_behind(w, place == LISTED ? work : &w->list);
 }
 
-/* Under the lock: no more pending, if it was. The lock keeps out cancellers, who count themselves in the same word, and a
- * claim of a pending work leaves that as it is: so this need be no read-modify-write. */
+/*
+ * Under the lock: no more pending, if it was. The lock keeps out cancellers, who count themselves in the same word, and a
+ * claim of a pending work leaves that as it is: so this need be no read-modify-write. acquire, and release: what somebody
+ * did who was told that it is pending is seen by who claims it next (of one who is told so between the two that is true of
+ * all processors, but not written in C11).
+ */
 static bool cancel_pending(struct kthread_worker *w, struct kthread_work *work, enum place place)
 {
-	const unsigned int state = atomic_load_explicit(kt_work_state(work), memory_order_relaxed);
+	const unsigned int state = atomic_load_explicit(kt_work_state(work), memory_order_acquire);
 
 	if (place != LISTED && place != DELAYED)
 		return false;
@@ -316,7 +321,7 @@ static bool cancel_running(struct kthread_worker *w, struct kthread_work *work)
 	kt_worker_unlock(w);
 	w = lock_owner(work, false, &place);
 	was_pending = cancel_pending(w, work, place);
-	if (kt_worker_is_current(w, work)) {
+	if (kt_worker_is_current(w, work) && !kt_worker_inside(w)) {
 		kt_worker_wait_behind(w, &w->list);
 		kt_worker_lock(w);
 	}

@@ -92,7 +92,7 @@ static bool fall_asleep(struct kthread_worker *w)
 	return true;
 }
 
-/* Was its last sleep, which may be long ago, a short one? */
+/* Did its last sleep, with what it did after that until it idled again, take no longer than a sleep and a wake cost? */
 static bool naps(struct kthread_worker *w, uint64_t now)
 {
 	if (w->slept_at)
@@ -519,6 +519,8 @@ static void fork_child(void)
 		atomic_store_explicit(&w->lock, KT_FUTEX_FREE, memory_order_relaxed);
 		atomic_store_explicit(&w->inbox, INBOX_CLOSED, memory_order_relaxed);
 		w->closed = true;
+		/* Wakes under way, or made and not taken note of: for who gets this memory next none is owed. */
+		atomic_store_explicit(&w->wakes_made, w->wakes_owed, memory_order_relaxed);
 	}
 	LIST_FOREACH(w, &unused, link)
 		atomic_store_explicit(&w->lock, KT_FUTEX_FREE, memory_order_relaxed);

@@ -63,7 +63,7 @@ struct kthread_worker {
 	unsigned int taken;                   /* the thread's own */
 	struct kthread_work *_Atomic current; /* compared, never followed: it may have freed itself */
 	uint64_t slept_at;                    /* since it idled last: when it fell asleep, or 0; the thread's own */
-	bool naps;                            /* the thread's own */
+	bool naps;                            /* its sleeps are hardly worth it; the thread's own */
 
 	struct kt_wheel wheel __attribute__((aligned(64))); /* under the lock */
 	LIST_ENTRY(kthread_worker) link;                    /* under the workers' */
@@ -87,7 +87,7 @@ static inline void kt_worker_unlock(struct kthread_worker *w)
 /* Under the lock: must it be woken? If so unlock, then kt_worker_wake(). */
 bool kt_worker_owes_wake(struct kthread_worker *w);
 void kt_worker_wake(struct kthread_worker *w);
-/* Under the lock; for the next two. */
+/* Under the lock; for kt_worker_recall_batch() and kt_worker_gather_inbox(). */
 void kt_worker_empty_batch(struct kthread_worker *w);
 void kt_worker_take_inbox(struct kthread_worker *w);
 /* Under the lock: bring into the list what the thread has not begun of its batch, what is in the inbox, what is due; all of
@@ -117,7 +117,8 @@ void kt_worker_wait_behind(struct kthread_worker *w, struct kthread_work *where)
 
 static inline bool kt_worker_is_current(const struct kthread_worker *w, const struct kthread_work *work)
 {
-	return atomic_load_explicit(&w->current, memory_order_relaxed) == work;
+	/* acquire: pairs with next_of_batch() */
+	return atomic_load_explicit(&w->current, memory_order_acquire) == work;
 }
 
 /* Under the lock: is the caller one of its works? It would wait for itself. */

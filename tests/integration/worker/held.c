@@ -133,11 +133,50 @@ static void per_cpu__parked_again_before_it_got_to_run(void **state)
 	kthread_destroy_worker(w);
 }
 
+/* A child of fork() has the memory of its parent's workers, whose wakes nobody there will take note of: to destroy a new
+ * worker, which gets that memory, waited for them. */
+#ifndef __SANITIZE_THREAD__ /* no threads after fork() there */
+static int destroys_twice(void *arg)
+{
+	struct kthread_worker *w = arg;
+	struct gated gated;
+
+	kthread_destroy_worker(w);
+	EXPECT(kthread_init(NULL) == 0);
+	EXPECT(kthread_run_worker(0, "child's") == w); /* the same memory */
+	free_init(&gated);
+	EXPECT(kthread_queue_work(w, &gated.dwork.work));
+	kthread_destroy_worker(w);
+	EXPECT(gated.runs == 1);
+	return kthread_fini();
+}
+
+static void fork__while_a_worker_is_being_woken(void **state)
+{
+	struct kthread_worker *w = kthread_run_worker(0, "parent's");
+	struct gated gated;
+
+	free_init(&gated);
+	await_waiting(kthread_worker_thread(w));
+	await_settled(kthread_tid(kthread_worker_thread(w)));
+	atomic_store(&stuck, kthread_tid(kthread_worker_thread(w)));
+	assert_true(kthread_queue_work(w, &gated.dwork.work));
+	AWAIT_DONE(&arrived);
+	assert_int_equal(in_child(destroys_twice, w), 0);
+	kthread_complete(&go);
+	kthread_destroy_worker(w);
+	assert_int_equal(gated.runs, 1);
+}
+#endif
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(per_cpu__asleep_runs_what_nobody_has_woken_it_for, start, stop),
 	    cmocka_unit_test_setup_teardown(per_cpu__parked_again_before_it_got_to_run, start, stop),
+#ifndef __SANITIZE_THREAD__
+	    cmocka_unit_test_setup_teardown(fork__while_a_worker_is_being_woken, start, stop),
+#endif
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -370,6 +370,96 @@ static void delayed__in_the_queue_after_the_work_that_runs(void **state)
 	kthread_destroy_worker(w);
 }
 
+/* ---- our own: who sees what ----------------------------------------------------------------------------------------- */
+
+#define NUMBERS 16
+
+struct number {
+	struct kthread_work work;
+	unsigned int value; /* not atomic: whoever has cancelled the work may look at it, and change it */
+};
+
+static void count_up(struct kthread_work *work)
+{
+	((struct number *)work)->value++;
+}
+
+static void ours__what_a_work_did_is_seen_by_who_cancels_it(void **state)
+{
+	struct kthread_worker *w = worker(0);
+	struct number numbers[NUMBERS];
+	unsigned int ran = 0;
+	unsigned int cancelled = 0;
+
+	for (int i = 0; i < NUMBERS; i++) {
+		kthread_init_work(&numbers[i].work, count_up);
+		numbers[i].value = 0;
+	}
+	for (int round = 0; round < 2000; round++) {
+		for (int i = 0; i < NUMBERS; i++)
+			assert_true(kthread_queue_work(w, &numbers[i].work));
+		for (int spin = 0; spin < round % 100 * 8; spin++)
+			__asm__ volatile("");
+		for (int i = 0; i < NUMBERS; i++) {
+			cancelled += kthread_cancel_work_sync(&numbers[i].work);
+			ran += numbers[i].value;
+			numbers[i].value = 0;
+		}
+	}
+	assert_int_equal(ran + cancelled, 2000 * NUMBERS);
+	kthread_destroy_worker(w);
+}
+
+static struct {
+	struct kthread_worker *w;
+	struct kthread_delayed_work dwork;
+	int said; /* not atomic, nor is what tells that it is there an order: only the answer "pending" is */
+	int seen;
+	atomic_bool refused;
+} telling;
+
+static void look_at_it(struct kthread_work *work)
+{
+	(void)work;
+	telling.seen = telling.said;
+}
+
+static intptr_t say_and_be_refused(void *arg)
+{
+	(void)arg;
+	telling.said = 1;
+	CHECK(!kthread_queue_work(telling.w, &telling.dwork.work));
+	atomic_store_explicit(&telling.refused, true, memory_order_relaxed);
+	return 0;
+}
+
+static intptr_t cancel_and_queue_anew(void *arg)
+{
+	(void)arg;
+	AWAIT(atomic_load_explicit(&telling.refused, memory_order_relaxed));
+	CHECK(kthread_cancel_delayed_work_sync(&telling.dwork));
+	return kthread_queue_work(telling.w, &telling.dwork.work);
+}
+
+static void ours__who_was_told_that_it_is_pending_is_seen_though_another_queues_it(void **state)
+{
+	struct call first;
+	struct call second;
+
+	telling.w = worker(0);
+	telling.said = telling.seen = 0;
+	atomic_store(&telling.refused, false);
+	kthread_init_delayed_work(&telling.dwork, look_at_it);
+	assert_true(kthread_queue_delayed_work(telling.w, &telling.dwork, HOUR));
+	call_begin(&second, cancel_and_queue_anew, NULL);
+	call_begin(&first, say_and_be_refused, NULL);
+	assert_true(call_end(&second));
+	kthread_flush_worker(telling.w);
+	assert_int_equal(telling.seen, 1);
+	call_end(&first);
+	kthread_destroy_worker(telling.w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -383,6 +473,8 @@ int main(void)
 	    cmocka_unit_test(stop__before_it_has_begun),
 	    cmocka_unit_test(destroy__of_one_that_is_parked_or_frozen),
 	    cmocka_unit_test(parked__the_work_before_has_ended),
+	    cmocka_unit_test(ours__what_a_work_did_is_seen_by_who_cancels_it),
+	    cmocka_unit_test(ours__who_was_told_that_it_is_pending_is_seen_though_another_queues_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, fini_finds_nothing);

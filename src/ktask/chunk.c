@@ -85,31 +85,40 @@ void kt_share_end_turn(struct kt_share *share)
 	atomic_store_explicit(&piece->walker, NULL, memory_order_relaxed);
 	if (atomic_exchange_explicit(&piece->walk, 0, memory_order_release) == 2)
 		kt_futex_wake(&piece->walk, 1, KT_FUTEX_ALL);
-	if (!share->helper || kt_forked_since(share->job->epoch)) /* there is nobody who could have lent it anything */
-		return;
-	/* but not what it was lent because the caller waits for the end */
-	if (!(atomic_load_explicit(&share->job->active, memory_order_relaxed) & JOB_WAITED))
+	if (share->helper &&
+	    !kt_forked_since(share->job->epoch)) /* else there is nobody who could have lent it anything */
 		kt_helper_settle(share->helper);
 }
 
+/* Nothing more is to be begun. */
+static bool is_over(const struct kt_job *job)
+{
+	return atomic_load_explicit(&job->error, memory_order_acquire) || kt_forked_since(job->epoch);
+}
+
+/* Either the wait for the turn or the client's iterator may take long: what has not been taken before an error stays. */
 static bool take_walk(struct kt_share *share, struct kt_piece *piece)
 {
+	bool taken = false;
 	size_t from;
 
 	begin_turn(share, piece);
 	from = atomic_load_explicit(&piece->taken, memory_order_relaxed);
-	if (from < piece->given.size) {
+	if (from < piece->given.size && !is_over(share->job)) {
 		const size_t to = end_of_chunk(share, piece, from);
+		void *end = share->job->ctl.iter(piece->position, to - from);
 
-		share->start = piece->position;
-		share->end = share->job->ctl.iter(piece->position, to - from);
-		piece->position = share->end;
-		share->from = from;
-		share->to = to;
-		atomic_store_explicit(&piece->taken, to, memory_order_relaxed);
+		taken = !is_over(share->job);
+		if (taken) {
+			share->start = piece->position;
+			share->end = piece->position = end;
+			share->from = from;
+			share->to = to;
+			atomic_store_explicit(&piece->taken, to, memory_order_relaxed);
+		}
 	}
 	kt_share_end_turn(share);
-	return from < piece->given.size;
+	return taken;
 }
 
 bool kt_share_take(struct kt_share *share)
@@ -117,9 +126,7 @@ bool kt_share_take(struct kt_share *share)
 	struct kt_job *job = share->job;
 	struct kt_piece *piece;
 
-	if (atomic_load_explicit(&job->error, memory_order_acquire) || kt_forked_since(job->epoch))
-		return false;
-	while ((piece = find_work(share))) {
+	while (!is_over(job) && (piece = find_work(share))) {
 		share->piece = (size_t)(piece - job->pieces);
 		if (job->ctl.iter ? take_walk(share, piece) : take_range(share, piece))
 			return true;

@@ -206,6 +206,7 @@ static struct {
 	atomic_bool callers_chunk;
 	atomic_int other, walker;
 	atomic_bool raised;
+	atomic_int begun_after;
 } failed;
 
 static void *walk_after_other(void *position, size_t size)
@@ -228,6 +229,8 @@ static int chunk_that_fails(void *start, void *end, void *arg)
 		AWAIT(atomic_load(&failed.walker));
 		return -EIO;
 	}
+	if (atomic_load(&failed.raised))
+		atomic_fetch_add(&failed.begun_after, 1);
 	AWAIT(atomic_load(&failed.callers_chunk));
 	if (gettid() == atomic_load(&failed.other))
 		AWAIT(atomic_load(&failed.raised));
@@ -245,6 +248,7 @@ static void lending__to_who_has_the_turn_with_an_iterator_after_an_error(void **
 	ktask_ctl_set_iter_func(&ctl, walk_after_other);
 	assert_int_equal(ktask_run(NULL, 1000, &ctl), -EIO);
 	assert_true(failed.raised);
+	assert_int_equal(failed.begun_after, 0); /* neither by it, nor by who had to wait for the turn */
 }
 
 static void keep_pace__at_the_callers_own(void **state)

@@ -52,15 +52,26 @@ static bool take_range(struct kt_share *share, struct kt_piece *piece)
 	return true;
 }
 
-/* For the turn. A helper that has it may be starved at its low priority, while the caller can only wait. */
-static void await_turn(struct kt_share *share, struct kt_piece *piece)
+/* A helper that has the turn may be starved at its low priority, while the caller can only wait. */
+static void await_turn(struct kt_share *share, struct kt_piece *piece, unsigned int mine)
 {
 	struct kt_loan loan = KT_LOAN_INIT;
 
-	while (atomic_exchange_explicit(&piece->walk, 2, memory_order_acquire) != 0) {
+	for (;;) {
+		unsigned int seen = 0;
+
+		/* others may sleep still */
+		if (atomic_compare_exchange_strong_explicit(&piece->turn, &seen, mine | TURN_AWAITED,
+		                                            memory_order_acquire, memory_order_relaxed))
+			return;
+		if (!(seen & TURN_AWAITED) &&
+		    !atomic_compare_exchange_strong_explicit(&piece->turn, &seen, seen | TURN_AWAITED,
+		                                             memory_order_relaxed, memory_order_relaxed))
+			continue;
+		seen |= TURN_AWAITED;
 		if (share->helper)
-			kt_futex_wait(&piece->walk, 2, KT_FUTEX_ALL, KT_NEVER);
-		else if (kt_loan_wait(&loan, &piece->walk, 2))
+			kt_futex_wait(&piece->turn, seen, KT_FUTEX_ALL, KT_NEVER);
+		else if (kt_loan_wait(&loan, &piece->turn, seen))
 			kt_priority_lend(share->job, piece, &loan);
 	}
 }
@@ -68,12 +79,12 @@ static void await_turn(struct kt_share *share, struct kt_piece *piece)
 /* Whose turn it is to move an iterator on: a lock that is no lock of the library's, as the client's function is called. */
 static void begin_turn(struct kt_share *share, struct kt_piece *piece)
 {
-	unsigned int free = 0;
+	const unsigned int mine = kt_turn_of(share->helper);
+	unsigned int nobody = 0;
 
-	if (!atomic_compare_exchange_strong_explicit(&piece->walk, &free, 1, memory_order_acquire,
+	if (!atomic_compare_exchange_strong_explicit(&piece->turn, &nobody, mine, memory_order_acquire,
 	                                             memory_order_relaxed))
-		await_turn(share, piece);
-	atomic_store_explicit(&piece->walker, share->helper, memory_order_relaxed);
+		await_turn(share, piece, mine);
 	share->walking = true;
 }
 
@@ -82,9 +93,9 @@ void kt_share_end_turn(struct kt_share *share)
 	struct kt_piece *piece = &share->job->pieces[share->piece];
 
 	share->walking = false;
-	atomic_store_explicit(&piece->walker, NULL, memory_order_relaxed);
-	if (atomic_exchange_explicit(&piece->walk, 0, memory_order_release) == 2)
-		kt_futex_wake(&piece->walk, 1, KT_FUTEX_ALL);
+	/* before kt_helper_settle(): who lends after that finds that the turn is over */
+	if (atomic_exchange_explicit(&piece->turn, 0, memory_order_release) & TURN_AWAITED)
+		kt_futex_wake(&piece->turn, 1, KT_FUTEX_ALL);
 	if (share->helper &&
 	    !kt_forked_since(share->job->epoch)) /* else there is nobody who could have lent it anything */
 		kt_helper_settle(share->helper);

@@ -88,24 +88,16 @@ static void calibrate(void)
 
 /* ---- the helper's thread ---------------------------------------------------------------------------------------- */
 
-static void give_back(struct kt_helper *helper, unsigned int what)
-{
-	if (what & H_MOVED)
-		kt_place_born(kthread_self(), KTHREAD_REASON_NONE);
-	if (what & H_LENT)
-		kt_priority_return(helper);
-}
-
 void kt_helper_settle(struct kt_helper *helper)
 {
 	/* A read-modify-write: if LENDING comes after it, whoever set that sees that the turn is over. Pairs with lend_to(). */
 	unsigned int now = atomic_fetch_or_explicit(&helper->state, 0, memory_order_acq_rel), turn = 0;
 
-	for (; now & (H_LENDING | H_LENT | H_MOVED); now = kt_helper_state(helper)) {
+	for (; now & (H_LENDING | H_LENT); now = kt_helper_state(helper)) {
 		if (now & H_LENDING)
 			kt_spin(turn++);
-		else if (kt_helper_change(helper, now, now & ~(unsigned int)(H_LENT | H_MOVED)))
-			give_back(helper, now);
+		else if (kt_helper_change(helper, now, now & ~(unsigned int)H_LENT))
+			kt_priority_return(helper);
 	}
 }
 
@@ -129,7 +121,10 @@ static void leave(struct kt_helper *helper, struct kt_job *job, unsigned int kin
 	if (before & JOB_WAITED)
 		kt_futex_wake(&job->active, 1, KT_FUTEX_ALL);
 	if (now & (H_LENT | H_MOVED)) {
-		give_back(helper, now);
+		if (now & H_MOVED)
+			kt_place_born(kthread_self(), KTHREAD_REASON_NONE);
+		if (now & H_LENT)
+			kt_priority_return(helper);
 		atomic_store_explicit(&helper->state, number | kind, memory_order_release);
 	}
 	kt_helper_is_free();

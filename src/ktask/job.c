@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A job from its call to its end: chunks, errors, undo.
+ * A job from its call to its end: errors, undo. How chunks are taken: chunk.c.
  *
  * Each piece is handed out from its front, chunk by chunk, by a number that only grows. So what has been done when
  * everybody has left is [0, taken) of each piece less the chunks that failed, of which each participant has one at most:
@@ -176,11 +176,11 @@ static unsigned int active(struct kt_job *job)
 	return atomic_load_explicit(&job->active, memory_order_acquire) & ~JOB_WAITED; /* pairs with leave() */
 }
 
-/* After an error others may be waiting for a turn with an iterator: for who has it. */
-static const struct kt_piece *walked_piece(const struct kt_job *job)
+/* Others may be waiting for a turn with an iterator, and who has it is the one to lend to. */
+static const struct kt_piece *piece_with_turn(const struct kt_job *job)
 {
 	for (size_t i = 0; job->ctl.iter && i < job->piece_count; i++) {
-		if (atomic_load_explicit(&job->pieces[i].walker, memory_order_relaxed))
+		if (atomic_load_explicit(&job->pieces[i].turn, memory_order_relaxed))
 			return &job->pieces[i];
 	}
 	return NULL;
@@ -197,7 +197,7 @@ static void await_helpers(struct kt_job *job)
 	while (active(job) && !kt_forked_since(job->epoch)) {
 		unsigned int now;
 
-		kt_priority_lend(job, walked_piece(job), &loan);
+		kt_priority_lend(job, piece_with_turn(job), &loan);
 		now = atomic_fetch_or_explicit(&job->active, JOB_WAITED, memory_order_acq_rel) | JOB_WAITED;
 		if (now != JOB_WAITED)
 			kt_loan_wait(&loan, &job->active, now);
@@ -302,8 +302,7 @@ static void set_up(struct kt_job *job, const struct ktask_ctl *ctl, const struct
 		struct kt_piece *piece = &job->pieces[i];
 
 		atomic_init(&piece->taken, 0);
-		atomic_init(&piece->walk, 0);
-		atomic_init(&piece->walker, NULL);
+		atomic_init(&piece->turn, 0);
 		piece->given = nodes[i];
 		piece->position = nodes[i].start;
 		piece->base = ctl->iter ? 0 : (uintptr_t)nodes[i].start % ctl->min_chunk;

@@ -19,7 +19,7 @@
  *                          OFFERED -> BUSY (-> LEAVING) -> HOT -> ASLEEP  the helper
  *                          OFFERED -> HOT                              the job's caller
  *                          BUSY -> LENDING -> LENT, MOVED              the job's caller; the helper waits out LENDING
- *                          LENT, MOVED -> BUSY                         the helper, as its turn with an iterator ends
+ *                          LENT -> BUSY                                the helper, as its turn with an iterator ends
  *
  * Helpers take no lock for all this: one that is starved at its low priority must not hold up anybody else.
  */
@@ -111,7 +111,8 @@ static inline bool kt_helper_change(struct kt_helper *helper, unsigned int from,
 bool kt_helper_make(struct kt_helper *helper, size_t setsize);
 /* Is the calling thread a helper? */
 bool kt_is_helper(void);
-/* By the helper: what it was lent for its turn with an iterator it gives back. */
+/* By the helper: the priority that it was lent for its turn with an iterator it gives back; but not its place: at home it may
+ * be starved on the way, with the locks of that. */
 void kt_helper_settle(struct kt_helper *helper);
 /* How many look for an offer: they can be had without waking them. */
 size_t kt_helpers_hot(void);
@@ -129,11 +130,19 @@ void kt_helpers_forget(void);
 struct kt_piece {
 	KT_APART _Atomic size_t taken; /* units [0, taken) have been handed out */
 	struct ktask_node given;
-	size_t base;                      /* of positions, see kt_plan_end() */
-	atomic_uint walk;                 /* with an iterator: whose turn it is to move on */
-	void *position;                   /* of `taken`; by who has the turn */
-	struct kt_helper *_Atomic walker; /* who has it, if it is a helper: to lend it something */
+	size_t base;      /* of positions, see kt_plan_end() */
+	atomic_uint turn; /* with an iterator: whose it is to move on, kt_turn_of(); 0 = nobody's */
+	void *position;   /* of `taken`; by who has the turn */
 };
+
+/* In `turn`, besides: somebody sleeps for it. */
+#define TURN_AWAITED 1u
+
+/* NULL: the caller. */
+static inline unsigned int kt_turn_of(const struct kt_helper *helper)
+{
+	return helper ? (helper->cpu + 2) << 1 : 1u << 1;
+}
 
 struct kt_failure {
 	size_t piece;
@@ -268,6 +277,7 @@ struct kt_loan {
 	const struct kt_recruit *to;
 	uint64_t since, ran, pause; /* ns */
 };
+/* When it looks for the first time whether what it waits for gets to run. */
 #define KT_LOAN_INIT \
 	{ \
 		.pause = KT_NS_PER_MS / 2 \
@@ -278,7 +288,8 @@ bool kt_loan_wait(struct kt_loan *loan, atomic_uint *word, unsigned int seen);
 /*
  * The caller has nothing to do but to wait, for whoever has the turn with a piece's iterator, or (NULL) for all of the crew:
  * lend its priority to one of these, unless one that has it still works. To be called again with the same loan a while
- * later: whom that did not help is lent the caller's CPU, too.
+ * later: whom that did not help is lent the caller's CPU, too. Two may have it at once, if one in a chunk had been
+ * lent to when another's turn came to be waited for.
  */
 void kt_priority_lend(struct kt_job *job, const struct kt_piece *turn, struct kt_loan *loan);
 /* The helper has had it: back to rest. */

@@ -160,7 +160,7 @@ static bool is_starved(const struct kt_recruit *recruit, struct kt_loan *loan)
 
 static bool has_turn(const struct kt_helper *helper, const struct kt_piece *turn)
 {
-	return atomic_load_explicit(&turn->walker, memory_order_relaxed) == helper;
+	return (atomic_load_explicit(&turn->turn, memory_order_relaxed) & ~TURN_AWAITED) == kt_turn_of(helper);
 }
 
 /* False: it is not there any more. */

@@ -243,12 +243,14 @@ static void lending__to_who_has_the_turn_with_an_iterator_after_an_error(void **
 
 	if (!may_rise())
 		skip();
-	memset(&failed, 0, sizeof(failed));
-	failed.caller = gettid();
 	ktask_ctl_set_iter_func(&ctl, walk_after_other);
-	assert_int_equal(ktask_run(NULL, 1000, &ctl), -EIO);
-	assert_true(failed.raised);
-	assert_int_equal(failed.begun_after, 0); /* neither by it, nor by who had to wait for the turn */
+	for (int i = 0; i < 8; i++) { /* now and then it is the one who would be lent to anyway */
+		memset(&failed, 0, sizeof(failed));
+		failed.caller = gettid();
+		assert_int_equal(ktask_run(NULL, 1000, &ctl), -EIO);
+		assert_true(failed.raised);
+		assert_int_equal(failed.begun_after, 0); /* neither by it, nor by who had to wait for the turn */
+	}
 }
 
 static void keep_pace__at_the_callers_own(void **state)

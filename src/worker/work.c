@@ -340,10 +340,12 @@ bool kthread_cancel_work_sync(struct kthread_work *work)
 	if (!work)
 		return false;
 	w = lock_owner(work, false, &place);
+	if (!w && place == FOREIGN)
+		return atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_PENDING,
+		                                 memory_order_relaxed) &
+		       WORK_PENDING;
 	if (!w)
-		return place == FOREIGN && atomic_fetch_and_explicit(kt_work_state(work), ~(unsigned int)WORK_PENDING,
-		                                                     memory_order_relaxed) &
-		                               WORK_PENDING;
+		return false;
 	was_pending = cancel_pending(w, work, place);
 	if (kt_worker_is_current(w, work) && !kt_worker_inside(w))
 		return cancel_running(w, work) || was_pending;

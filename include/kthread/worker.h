@@ -108,8 +108,8 @@ KTHREAD_API void kthread_destroy_worker(struct kthread_worker *w);
 /*
  * Queue a work at the end. True if it was idle and is now pending; false if it was pending already or is being
  * cancelled, if the worker is being destroyed or has been stopped, and for NULL. Any thread; never allocates, never
- * sleeps; without a lock, but where a work changes its worker. Producers that meet step aside for microseconds. Starts a worker that has only been created.
- * Source: kthread_queue_work().
+ * sleeps; without a lock, but where a work changes its worker. Producers that meet step aside for microseconds. Starts a
+ * worker that has only been created. Source: kthread_queue_work().
  */
 KTHREAD_API bool kthread_queue_work(struct kthread_worker *w, struct kthread_work *work);
 

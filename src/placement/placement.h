@@ -84,6 +84,13 @@ extern pthread_mutex_t kt_look_lock;
 int kt_place_new(struct kthread *k, const struct kt_wish *wish);
 /* Give k a new wish, and tell the kernel. 0, -EINVAL not placeable, -ESRCH ended, -ENOMEM (the old wish stays). */
 int kt_place_wish(struct kthread *k, const struct kt_wish *wish);
+/*
+ * Bring a thread to where its group is. A broken one is told first, so that it may stop doing what must not be done
+ * elsewhere; one that is whole again is moved first, so that it does not go on in the wrong place. sure: its mask has changed;
+ * else the kernel is asked first. False: look again. (settle.c; the place's lock is held)
+ */
+bool kt_settle(struct kt_place *place, const struct kt_group *group, bool sure, enum kthread_reason reason,
+               uint64_t now);
 /* The same mask and answer again, where somebody has changed the reason for them. kt_placement_lock held. */
 void kt_place_settle(struct kt_place *place);
 /* k's place, with kt_placement_lock and its own lock held, at a moment when no decision is on its way to the kernel.

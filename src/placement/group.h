@@ -6,7 +6,7 @@
  * Locks: kt_placement_lock guards every group, the lists, and struct kt_place but for what its own lock guards. A
  * place's lock is taken while kt_placement_lock is held and kept while the kernel is told, after kt_placement_lock has
  * been released: so masks reach the kernel in the order in which they were decided, and nobody waits for more than one
- * system call.
+ * system call. One that a thread makes for itself may take for ever, and is made with no lock held: see settle.c.
  */
 #ifndef KT_PLACEMENT_GROUP_H
 #define KT_PLACEMENT_GROUP_H
@@ -82,7 +82,13 @@ struct kt_place {
 	uint64_t broken_ns; /* of former times */
 	uint64_t reaffines;
 	uint64_t refusals;
-	uint64_t *refused;    /* [KT_REFUSALS], from the first one on; NULL also for want of memory */
+	uint64_t *refused; /* [KT_REFUSALS], from the first one on; NULL also for want of memory */
+	/* Of one that sets its mask itself, with no lock held (kt_place_self()). */
+	bool own_due; /* it is to */
+	enum kthread_reason own_reason;
+	struct kt_mask *own;  /* what it is setting, and has not noted down yet; held by the thread */
+	atomic_bool own_done; /* the kernel has answered */
+	int own_error;        /* that: 0 or an errno */
 	struct kt_mask *from; /* what the kernel had taken, before `to`; NULL = not known */
 	struct kt_mask *to;   /* what it was given last */
 };

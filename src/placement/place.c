@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <kthread/placement.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/log.h"
 #include "machine/cpumask.h"
@@ -139,6 +138,14 @@ int kt_place_new(struct kthread *k, const struct kt_wish *wish)
 	return group ? 0 : -ENOMEM;
 }
 
+/* By the thread itself: nobody else changes it. */
+static bool own_due(const struct kthread *k)
+{
+	const struct kt_place *place = (const struct kt_place *)k->place_memory;
+
+	return place->own_due;
+}
+
 /* Both locks held until the kernel has been told: outside a look nothing else keeps the group as it is. */
 static void tell(struct kt_place *place, enum kthread_reason reason)
 {
@@ -166,12 +173,20 @@ void kt_place_settle(struct kt_place *place)
 	kt_unlock(&place->lock);
 }
 
+/* What of it is its own to do is done before the call returns. */
+static void finish_own(struct kthread *k)
+{
+	if (k == kthread_self() && own_due(k))
+		kt_place_self(k);
+}
+
 void kt_place_born(struct kthread *k, enum kthread_reason reason)
 {
 	kt_lock(&kt_placement_lock);
 	if (k->place)
 		tell(k->place, reason);
 	kt_unlock(&kt_placement_lock);
+	finish_own(k);
 }
 
 struct kt_place *kt_place_lock(const struct kthread *k)
@@ -223,22 +238,27 @@ int kt_place_wish(struct kthread *k, const struct kt_wish *wish)
 	}
 	kt_unlock(&kt_placement_lock);
 	kt_view_put(view);
+	finish_own(k);
 	return error;
 }
 
 void kt_place_gone(struct kthread *k)
 {
 	struct kt_place *place;
+	size_t setsize = 0;
 
 	kt_lock(&kt_placement_lock);
 	place = k->place;
 	k->place = NULL;
-	if (place)
+	if (place) {
+		setsize = place->group->setsize;
 		kt_group_leave(place);
+	}
 	kt_unlock(&kt_placement_lock);
 	if (!place)
 		return;
-	kt_lock(&place->lock); /* a look may be telling the kernel about it right now */
+	kt_lock(&place->lock);              /* a look may be telling the kernel about it right now, */
+	kt_place_await_own(place, setsize); /* or an adopted one, that somebody else releases, itself */
 	kt_unlock(&place->lock);
 	free(place->came_with);
 	place->came_with = NULL;
@@ -294,6 +314,10 @@ static void hook_unparking(struct kthread *k)
 
 static void hook_place_self(struct kthread *k)
 {
+	if (own_due(k)) {
+		kt_place_self(k);
+		return;
+	}
 	kt_word_clear(&k->word, W_PLACE_SELF);
 	kt_place_born(k, KTHREAD_REASON_LOST);
 }

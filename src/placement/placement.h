@@ -91,6 +91,10 @@ int kt_place_wish(struct kthread *k, const struct kt_wish *wish);
  */
 bool kt_settle(struct kt_place *place, const struct kt_group *group, bool sure, enum kthread_reason reason,
                uint64_t now);
+/* By the thread, with no lock held: set the mask that kt_settle() has left to it (own_due; its word then has W_PLACE_SELF). */
+void kt_place_self(struct kthread *k);
+/* Wait until what the thread sets itself is set, and note it down in its stead. The place's lock is held. */
+void kt_place_await_own(struct kt_place *place, size_t setsize);
 /* The same mask and answer again, where somebody has changed the reason for them. kt_placement_lock held. */
 void kt_place_settle(struct kt_place *place);
 /* k's place, with kt_placement_lock and its own lock held, at a moment when no decision is on its way to the kernel.

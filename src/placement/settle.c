@@ -7,9 +7,11 @@
 #include <kthread/placement.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/log.h"
 #include "base/probe.h"
+#include "base/spin.h"
 #include "base/trace.h"
 #include "machine/cpumask.h"
 #include "placement/placement.h"
@@ -81,13 +83,14 @@ static void note_refusal(struct kt_place *place, int error)
 		kt_log(MASK_REFUSED, "%s: the kernel refuses its CPU mask: %s", place->thread->name, strerror(error));
 }
 
-/* False if the kernel says that the machine is not what we think it is. */
-static bool give(struct kt_place *place, const struct kt_group *group)
+static int give(struct kt_place *place, const struct kt_group *group)
 {
-	int error = 0;
+	return sched_setaffinity(tid_of(place), group->setsize, group->effective) != 0 ? errno : 0;
+}
 
-	if (!kt_config()->simulate && sched_setaffinity(tid_of(place), group->setsize, group->effective) != 0)
-		error = errno;
+/* False if the kernel says that the machine is not what we think it is. */
+static bool note_answer(struct kt_place *place, int error)
+{
 	place->ended |= error == ESRCH && place->thread->kind == KT_ADOPTED;
 	if (error && !place->ended)
 		note_refusal(place, error);
@@ -138,8 +141,8 @@ static void tell_given(const struct kt_place *place, size_t setsize, bool broken
 }
 
 /* What has been refused was never its mask: then the one before stays the one it comes from. */
-static void note_given(struct kt_place *place, const struct kt_group *group, bool had_failed,
-                       enum kthread_reason reason, uint64_t now)
+static void note_mask(struct kt_place *place, struct kt_mask *mask, bool had_failed, enum kthread_reason reason,
+                      uint64_t now)
 {
 	if (had_failed) {
 		kt_mask_put(place->to);
@@ -147,44 +150,38 @@ static void note_given(struct kt_place *place, const struct kt_group *group, boo
 		kt_mask_put(place->from);
 		place->from = place->to;
 	}
-	place->to = kt_mask_get(group->mask);
+	place->to = kt_mask_get(mask);
 	if (reason != KTHREAD_REASON_START)
 		place->reaffines++;
 	place->last_reason = reason;
 	place->last_ns = now;
 }
 
-bool kt_settle(struct kt_place *place, const struct kt_group *group, bool sure, enum kthread_reason reason,
-               uint64_t now)
+/* The mask has been given, with this answer (0 or an errno). whole: it has CPUs of its wish. False: look again. */
+static bool note_given(struct kt_place *place, struct kt_mask *mask, size_t setsize, int error, bool whole,
+                       enum kthread_reason reason, uint64_t now)
 {
-	struct kthread *k = place->thread;
-	const bool per_cpu = group->wish.kind == KTHREAD_WISH_PER_CPU;
+	const struct kthread *k = place->thread;
 	const bool had_failed = place->last_error;
-	bool settled = true;
-	bool noticed = true;
+	const bool settled = note_answer(place, error);
 
-	if (group->broken) {
-		lose_place(place, now);
-		if (per_cpu)
-			noticed = kt_thread_park_for_cpu(k);
-	} else if (kt_place_leaves(place, group)) {
-		kt_thread_park_for_cpu(k);
-	}
-	if (place->born && !is_gone(place)) {
-		if (!sure && !kt_config()->simulate && !kernel_agrees(place, group->effective, group->setsize))
-			sure = true;
-		if (sure)
-			settled = give(place, group);
-		if (sure || reason == KTHREAD_REASON_START) {
-			note_given(place, group, had_failed, reason, now);
-			if (!place->ended)
-				KT_PROBE6(affine, atomic_load_explicit(&k->tid, memory_order_relaxed), k->name,
-				          place->from ? kt_mask_set(place->from) : NULL, kt_mask_set(place->to),
-				          place->last_reason, place->last_error);
-			if (kt_trace_is_on() && !place->ended)
-				tell_given(place, group->setsize, place->broken && (group->broken || !settled));
-		}
-	}
+	note_mask(place, mask, had_failed, reason, now);
+	if (place->ended)
+		return settled;
+	KT_PROBE6(affine, atomic_load_explicit(&k->tid, memory_order_relaxed), k->name,
+	          place->from ? kt_mask_set(place->from) : NULL, kt_mask_set(place->to), place->last_reason,
+	          place->last_error);
+	if (kt_trace_is_on())
+		tell_given(place, setsize, place->broken && !(whole && settled));
+	return settled;
+}
+
+/* The kernel has been told of a thread, or need not be: it may go on, or not. False: look again. */
+static bool let_go(struct kt_place *place, const struct kt_group *group, bool settled, uint64_t now)
+{
+	const bool per_cpu = group->wish.kind == KTHREAD_WISH_PER_CPU;
+	struct kthread *k = place->thread;
+
 	if (place->ended)
 		kt_word_set(&k->word, W_EXITED);
 	if (!settled && !group->broken && (per_cpu || place->broken)) {
@@ -201,7 +198,157 @@ bool kt_settle(struct kt_place *place, const struct kt_group *group, bool sure, 
 	}
 	if (group->broken ? !kt_place_parks(place, group) : !kt_place_leaves(place, group))
 		kt_thread_unpark_for_cpu(k);
-	return settled && noticed;
+	return settled;
+}
+
+/* ---- one that sets its mask itself ------------------------------------------------------------------------------ */
+
+/*
+ * A thread that sets its own mask, and is not on one of its CPUs, comes back from that system call on one of them: where a
+ * real-time thread may keep it from running for as long as it likes. So it does that with no lock held, when the locks have
+ * been released (kt_place_self()). Its place is then locked by `own`, as it were: who has to tell the kernel of it
+ * meanwhile waits until its mask has been set, which is before it is starved.
+ */
+static bool sets_itself(const struct kt_place *place, const struct kt_group *group)
+{
+	const int cpu = place->thread == kthread_self() ? sched_getcpu() : -1;
+
+	return cpu >= 0 && !kt_cpus_test(group->setsize, group->effective, (unsigned int)cpu);
+}
+
+static void leave_to_itself(struct kt_place *place, enum kthread_reason reason)
+{
+	place->own_due = true;
+	place->own_reason = reason;
+	kt_word_set(&place->thread->word, W_PLACE_SELF); /* where the locks are released by who does not know of it */
+}
+
+/* Has the kernel moved it? It was on none of these CPUs, so its mask before had others. */
+static bool has_moved(const struct kt_place *place, size_t setsize)
+{
+	cpu_set_t small;
+	cpu_set_t *now = setsize <= sizeof(small) ? &small : malloc(setsize);
+	bool has = false;
+
+	if (!now)
+		return false; /* it says so itself, if it runs */
+	kt_cpus_zero(setsize, now);
+	if (sched_getaffinity(tid_of(place), setsize, now) == 0)
+		has = !kt_cpus_empty(setsize, now) && kt_cpus_subset(setsize, now, kt_mask_set(place->own));
+	if (now != &small)
+		free(now);
+	return has;
+}
+
+void kt_place_await_own(struct kt_place *place, size_t setsize)
+{
+	const struct timespec pause = kt_timespec(20000);
+	int error = 0;
+
+	if (!place->own)
+		return;
+	for (unsigned int turn = 0; !has_moved(place, setsize); turn++) {
+		/* acquire: pairs with kt_place_self() */
+		if (atomic_load_explicit(&place->own_done, memory_order_acquire)) {
+			error = place->own_error;
+			break;
+		}
+		if (turn < KT_SPIN_PAUSES)
+			kt_spin(turn);
+		else
+			nanosleep(&pause, NULL); /* not a yield: it may be below us, on this CPU */
+	}
+	note_given(place, place->own, setsize, error, false, place->own_reason, kt_now());
+	place->own = NULL;
+}
+
+/* Both locks are held, and the kernel has answered. */
+static void conclude(struct kt_place *place, struct kt_mask *mask, int error)
+{
+	struct kt_group *group = place->group;
+	const uint64_t now = kt_now();
+
+	if (!let_go(place, group,
+	            note_given(place, mask, group->setsize, error, !group->broken, place->own_reason, now), now))
+		group->doubt = true;
+}
+
+/* What k is to set with no lock held, with a reference; NULL: nothing any more. */
+static struct kt_mask *own_mask(struct kthread *k, struct kt_place *place)
+{
+	if (!k->place || !place->own_due)
+		return NULL;
+	if (sets_itself(place, place->group)) {
+		place->own = kt_mask_get(place->group->mask);
+		atomic_store_explicit(&place->own_done, false, memory_order_relaxed);
+		return place->own;
+	}
+	/* Others have moved it meanwhile. */
+	conclude(place, place->group->mask, give(place, place->group));
+	return NULL;
+}
+
+void kt_place_self(struct kthread *k)
+{
+	struct kt_place *place = (struct kt_place *)k->place_memory;
+	struct kt_mask *mask;
+	size_t setsize;
+
+	kt_word_clear(&k->word, W_PLACE_SELF); /* before the mask is looked up: asked again, it looks again */
+	kt_lock(&kt_placement_lock);
+	kt_lock(&place->lock);
+	mask = own_mask(k, place);
+	setsize = mask ? place->group->setsize : 0;
+	place->own_due = false;
+	kt_unlock(&place->lock);
+	kt_unlock(&kt_placement_lock);
+	if (!mask)
+		return;
+	place->own_error = sched_setaffinity(0, setsize, kt_mask_set(mask)) != 0 ? errno : 0;
+	atomic_store_explicit(&place->own_done, true, memory_order_release); /* pairs with kt_place_await_own() */
+	kt_lock(&kt_placement_lock);
+	kt_lock(&place->lock);
+	if (place->own && k->place) /* else others have waited for it, and gone on */
+		conclude(place, mask, place->own_error);
+	place->own = NULL;
+	kt_unlock(&place->lock);
+	kt_unlock(&kt_placement_lock);
+	kt_mask_put(mask);
+}
+
+/* ---- telling ---------------------------------------------------------------------------------------------------- */
+
+bool kt_settle(struct kt_place *place, const struct kt_group *group, bool sure, enum kthread_reason reason,
+               uint64_t now)
+{
+	struct kthread *k = place->thread;
+	bool settled = true;
+	bool noticed = true;
+
+	kt_place_await_own(place, group->setsize);
+	if (group->broken) {
+		lose_place(place, now);
+		if (group->wish.kind == KTHREAD_WISH_PER_CPU)
+			noticed = kt_thread_park_for_cpu(k);
+	} else if (kt_place_leaves(place, group)) {
+		kt_thread_park_for_cpu(k);
+	}
+	if (place->born && !is_gone(place)) {
+		const bool real = !kt_config()->simulate;
+		int error = 0;
+
+		if (!sure && real && !kernel_agrees(place, group->effective, group->setsize))
+			sure = true;
+		if (sure && real && sets_itself(place, group)) {
+			leave_to_itself(place, reason);
+			return noticed;
+		}
+		if (sure && real)
+			error = give(place, group);
+		if (sure || reason == KTHREAD_REASON_START)
+			settled = note_given(place, group->mask, group->setsize, error, !group->broken, reason, now);
+	}
+	return let_go(place, group, settled, now) && noticed;
 }
 
 int kt_place_visit(const struct kthread *k, unsigned int cpu)
@@ -224,6 +371,7 @@ int kt_place_visit(const struct kthread *k, unsigned int cpu)
 		    &place->lock); /* else a mask that is on its way to the kernel would be lost, or come too late */
 	kt_unlock(&kt_placement_lock);
 	if (place) {
+		kt_place_await_own(place, setsize);
 		error = sched_setaffinity(tid_of(place), setsize, mask) == 0 ? 0 : -errno;
 		kt_unlock(&place->lock);
 	}

@@ -347,6 +347,7 @@ void kt_transition_end(void)
 	take_part(false);
 	change(&transition, ON);
 	kt_log_release();
+	place_self(); /* not in it: on its new CPU this thread may be starved */
 }
 
 void kt_transition_join(void)

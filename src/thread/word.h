@@ -28,7 +28,7 @@ enum {
 	W_TOLD_STOP = 0x400, /* the thread has got a true answer about stop, */
 	W_TOLD_PARK = 0x800, /* about park */
 	W_BROKEN = 0x1000,   /* set by placement: no CPU of a bound thread's wish is usable */
-	W_PLACE_SELF = 0x2000, /* set by placement: nobody else may set its mask, it has to do that itself */
+	W_PLACE_SELF = 0x2000, /* set by placement: it has to set its mask itself, see placement/settle.c */
 	W_EXITED = 0x4000,     /* the result is there; no code of the user's runs any more, but key destructors */
 	W_REAPED = 0x8000,     /* somebody has taken on pthread_join() or pthread_detach() */
 	W_TOLD_PAST = 0x10000, /* about a park that was taken back before the one it is asked for now */

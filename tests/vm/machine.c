@@ -4,9 +4,12 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/stat.h>
 
 #include "vm.h"
+
+#define RT_RUNTIME "/proc/sys/kernel/sched_rt_runtime_us"
 
 /* ---- sets ------------------------------------------------------------------------------------------------------- */
 
@@ -306,6 +309,58 @@ void machine_reset(void)
 	EACH_CPU(cpu, missing)
 	cpu_on(cpu);
 	remove_groups(cgroup_path("", ""));
+	write_file(RT_RUNTIME, "950000"); /* the kernel's default */
+}
+
+/* ---- real-time threads ------------------------------------------------------------------------------------------ */
+
+static struct {
+	pthread_t threads[ALL_CPUS];
+	cpus_t cpus;
+	atomic_uint begun;
+	atomic_bool end;
+} hogs;
+
+static void *real_time_hog(void *arg)
+{
+	atomic_fetch_add(&hogs.begun, 1);
+	while (!atomic_load(&hogs.end))
+		continue;
+	return arg;
+}
+
+void real_time_hogs(cpus_t cpus, int priority)
+{
+	const struct sched_param param = {.sched_priority = priority};
+	pthread_attr_t attr;
+	cpu_set_t set;
+
+	CHECK(pthread_attr_init(&attr) == 0);
+	CHECK(pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED) == 0);
+	CHECK(pthread_attr_setschedpolicy(&attr, SCHED_FIFO) == 0);
+	CHECK(pthread_attr_setschedparam(&attr, &param) == 0);
+	hogs.cpus = cpus;
+	EACH_CPU(cpu, cpus)
+	{
+		CHECK(pthread_attr_setaffinity_np(&attr, sizeof(set), as_set(CPU(cpu), &set)) == 0);
+		CHECK(pthread_create(&hogs.threads[cpu], &attr, real_time_hog, NULL) == 0);
+	}
+	pthread_attr_destroy(&attr);
+	AWAIT(atomic_load(&hogs.begun) == (unsigned int)__builtin_popcountll(cpus));
+}
+
+void real_time_hogs_end(void)
+{
+	atomic_store(&hogs.end, true);
+	EACH_CPU(cpu, hogs.cpus)
+	pthread_join(hogs.threads[cpu], NULL);
+	atomic_store(&hogs.end, false);
+	atomic_store(&hogs.begun, 0);
+}
+
+void real_time_unlimited(void)
+{
+	write_file(RT_RUNTIME, "-1");
 }
 
 /* ---- a CPU's threads on the move -------------------------------------------------------------------------------- */

@@ -409,16 +409,92 @@ static void memory(void)
 	cpu_on(3);
 }
 
+/* ---- starved ---- */
+
+static atomic_bool asks, ends;
+static atomic_int askers;
+
+/* Bound, and moved away by somebody else: it finds that out by itself, and goes home by itself. */
+static int asks_where_it_is(void *data)
+{
+	atomic_fetch_add(&askers, 1);
+	while (!atomic_load(&asks))
+		pause_ns(MS);
+	while (!kthread_bound_should_stop())
+		kthread_wait_for(MS);
+	return *(int *)data;
+}
+
+static void *binds_itself(void *data)
+{
+	struct kthread *self = kthread_adopt("binds-itself");
+
+	CHECK(self);
+	atomic_store((atomic_int *)data, gettid());
+	CHECK0(kthread_bind(self, 3));
+	while (!atomic_load(&ends))
+		pause_ns(MS);
+	kthread_unadopt(self);
+	return NULL;
+}
+
+/*
+ * Threads that go where a real-time thread leaves them nothing, each in another way: born there, bound there by itself, back
+ * from elsewhere. They wait for their CPU, and nobody waits for them.
+ */
+static void starved(void)
+{
+	int result = 7;
+	atomic_int adopted = 0;
+	pthread_t pthread;
+	struct kthread *born, *back;
+	const struct sched_param first = {.sched_priority = 1};
+	struct member *member;
+	cpu_set_t set;
+
+	start_library(NO_POLL, true, false);
+	back = kthread_run_on_cpu(asks_where_it_is, &result, 3, "back/%u");
+	CHECK(back);
+	AWAIT(task_cpus(kthread_tid(back)) == CPU(3));
+	CHECK(sched_setaffinity(kthread_tid(back), sizeof(set), as_set(CPU(4), &set)) == 0);
+	/* All real-time threads, as long as they are starved: newer kernels serve others a little in any case. */
+	CHECK(sched_setscheduler(kthread_tid(back), SCHED_FIFO, &first) == 0);
+	CHECK(sched_setscheduler(0, SCHED_FIFO, &first) == 0);
+	real_time_unlimited();
+	real_time_hogs(CPU(3), 2);
+	/* Without the library's help: it may be what does not work. */
+	atomic_store(&asks, true);
+	AWAIT(task_cpus(kthread_tid(back)) == CPU(3));
+	born = kthread_run_on_cpu(asks_where_it_is, &result, 3, "born/%u");
+	CHECK(born);
+	AWAIT(task_cpus(kthread_tid(born)) == CPU(3));
+	CHECK(pthread_create(&pthread, NULL, binds_itself, &adopted) == 0);
+	AWAIT(atomic_load(&adopted) && task_cpus(atomic_load(&adopted)) == CPU(3));
+
+	CHECK0(kthread_rescan());
+	CHECK(api_mask(born, KTHREAD_MASK_EFFECTIVE) == CPU(3) && api_mask(back, KTHREAD_MASK_LAST_TO) == CPU(3));
+	member = crew_add(KTHREAD, TICKING, KTHREAD_WISH_BOUND, "2,5");
+	crew_settled("three are starved on 3");
+	cpu_off(5);
+	crew_settled("and 5 is off");
+	cpu_on(5);
+	crew_settled("and back");
+	CHECK(task_cpus(kthread_tid(born)) == CPU(3) && task_cpus(kthread_tid(back)) == CPU(3));
+	crew_remove(member);
+
+	atomic_store(&ends, true);
+	real_time_hogs_end();
+	AWAIT(atomic_load(&askers) == 2);
+	CHECK(kthread_stop(born) == result && kthread_stop(back) == result);
+	pthread_join(pthread, NULL);
+	CHECK0(kthread_fini());
+}
+
 const struct vm_case cases_places[] = {
-    {"baseline", baseline, NULL},
-    {"baseline-busy", baseline_busy, NULL},
-    {"one-by-one", one_by_one, NULL},
-    {"housekeeping", housekeeping, NULL},
-    {"quick", quick, NULL},
-    {"slow-monitor", slow_monitor, NULL},
-    {"pending", pending, NULL},
-    {"per-cpu", per_cpu, NULL},
-    {"taskset", taskset, "1-2,5"},
-    {"memory", memory, NULL},
-    {NULL, NULL, NULL},
+    {"baseline", baseline, NULL},     {"baseline-busy", baseline_busy, NULL},
+    {"one-by-one", one_by_one, NULL}, {"housekeeping", housekeeping, NULL},
+    {"quick", quick, NULL},           {"slow-monitor", slow_monitor, NULL},
+    {"pending", pending, NULL},       {"per-cpu", per_cpu, NULL},
+    {"taskset", taskset, "1-2,5"},    {"memory", memory, NULL},
+    {"starved", starved, NULL},       {NULL, NULL, NULL},
 };

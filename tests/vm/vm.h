@@ -128,9 +128,15 @@ void cgroup_make(const char *group, const char *cpus); /* v2: the parent's cpuse
 void cgroup_cpus(const char *group, const char *cpus);
 void cgroup_enter(const char *group); /* this whole process */
 cpus_t cgroup_effective(const char *group);
-/* Every CPU online, every cgroup gone. */
+/* Every CPU online, every cgroup gone, real-time threads limited. */
 void machine_reset(void);
 void everything_on(void);
+
+/* A real-time thread of this priority on each of these CPUs, which never sleeps; until the end nobody else runs there, but
+ * for a twentieth of the time that the kernel leaves to others, as long as that is not taken from them, too. */
+void real_time_hogs(cpus_t cpus, int priority);
+void real_time_hogs_end(void);
+void real_time_unlimited(void);
 
 /*
  * A number for each CPU: odd while the kernel may move a thread of this CPU without anybody's fault: in our own write that

@@ -205,6 +205,7 @@ static struct {
 	pid_t caller;
 	atomic_bool callers_chunk;
 	atomic_int other, walker;
+	_Atomic(void *) from; /* where the walker stands */
 	atomic_bool raised;
 	atomic_int begun_after;
 } failed;
@@ -216,6 +217,7 @@ static void *walk_after_other(void *position, size_t size)
 	if (gettid() != failed.caller && atomic_load(&failed.callers_chunk) &&
 	    !atomic_compare_exchange_strong(&failed.other, &nobody, gettid()) && nobody != gettid() &&
 	    !atomic_exchange(&failed.walker, gettid())) {
+		atomic_store(&failed.from, position);
 		AWAIT(my_nice() == 0);
 		atomic_store(&failed.raised, true);
 	}
@@ -229,7 +231,8 @@ static int chunk_that_fails(void *start, void *end, void *arg)
 		AWAIT(atomic_load(&failed.walker));
 		return -EIO;
 	}
-	if (atomic_load(&failed.raised))
+	/* others may just be about to begin what they had taken before */
+	if (atomic_load(&failed.raised) && (uintptr_t)start >= (uintptr_t)atomic_load(&failed.from))
 		atomic_fetch_add(&failed.begun_after, 1);
 	AWAIT(atomic_load(&failed.callers_chunk));
 	if (gettid() == atomic_load(&failed.other))

@@ -88,6 +88,15 @@ static void calibrate(void)
 
 /* ---- the helper's thread ---------------------------------------------------------------------------------------- */
 
+/* Not for long by looking or yielding: what the helper has been lent may put it above its caller, on that one's CPU. */
+static void await_lender(struct kt_helper *helper, unsigned int seen, unsigned int turn)
+{
+	if (turn < KT_SPIN_PAUSES)
+		kt_spin(turn);
+	else if (seen & H_AWAITED || kt_helper_change(helper, seen, seen | H_AWAITED))
+		kt_futex_wait(&helper->state, seen | H_AWAITED, KT_FUTEX_ALL, KT_NEVER);
+}
+
 void kt_helper_settle(struct kt_helper *helper)
 {
 	/* A read-modify-write: if LENDING comes after it, whoever set that sees that the turn is over. Pairs with lend_to(). */
@@ -95,7 +104,7 @@ void kt_helper_settle(struct kt_helper *helper)
 
 	for (; now & (H_LENDING | H_LENT); now = kt_helper_state(helper)) {
 		if (now & H_LENDING)
-			kt_spin(turn++);
+			await_lender(helper, now, turn++);
 		else if (kt_helper_change(helper, now, now & ~(unsigned int)H_LENT))
 			kt_priority_return(helper);
 	}
@@ -112,7 +121,7 @@ static void leave(struct kt_helper *helper, struct kt_job *job, unsigned int kin
 		now = kt_helper_state(helper);
 		number = now / H_NUMBER * H_NUMBER;
 		if (now & H_LENDING)
-			kt_spin(turn++);
+			await_lender(helper, now, turn++);
 		else if (kt_helper_change(helper, now, number | (now & (H_LENT | H_MOVED) ? H_LEAVING : kind)))
 			break;
 	}

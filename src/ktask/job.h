@@ -12,13 +12,14 @@
  *   CLAIMED  by a recruiter, who is about to offer a job
  *   OFFERED  the caller of the job may still take it back
  *   BUSY     in the job, which does not end before it has left. LENDING: its caller is about to lend it something.
- *            LENT: a priority. MOVED: its CPU
+ *            LENT: a priority. MOVED: its CPU. AWAITED, with LENDING: the helper sleeps for the end of that
  *   LEAVING  not in the job any more, but has not given that back yet
  *
  * Who makes which change:  ABSENT, ASLEEP, HOT -> CLAIMED -> OFFERED  a recruiter, under the pool's lock
  *                          OFFERED -> BUSY (-> LEAVING) -> HOT -> ASLEEP  the helper
  *                          OFFERED -> HOT                              the job's caller
  *                          BUSY -> LENDING -> LENT, MOVED              the job's caller; the helper waits out LENDING
+ *                          LENDING -> LENDING with AWAITED             the helper
  *                          LENT -> BUSY                                the helper, as its turn with an iterator ends
  *
  * Helpers take no lock for all this: one that is starved at its low priority must not hold up anybody else.
@@ -53,7 +54,8 @@ enum {
 	H_LENDING = 0x8,
 	H_LENT = 0x10,
 	H_MOVED = 0x20,
-	H_NUMBER = 0x40 /* one recruitment */
+	H_AWAITED = 0x40,
+	H_NUMBER = 0x80 /* one recruitment */
 };
 
 static inline unsigned int kt_helper_kind(unsigned int state)
@@ -112,7 +114,7 @@ bool kt_helper_make(struct kt_helper *helper, size_t setsize);
 /* Is the calling thread a helper? */
 bool kt_is_helper(void);
 /* By the helper: the priority that it was lent for its turn with an iterator it gives back; but not its place: at home it may
- * be starved on the way, with the locks of that. */
+ * be starved. */
 void kt_helper_settle(struct kt_helper *helper);
 /* How many look for an offer: they can be had without waking them. */
 size_t kt_helpers_hot(void);

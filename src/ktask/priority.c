@@ -181,7 +181,8 @@ static bool lend_to(const struct kt_recruit *recruit, const struct kt_piece *tur
 		if (is_starved(recruit, loan) && !(seen & H_MOVED))
 			seen |= lend_place(helper);
 	}
-	atomic_store_explicit(&helper->state, seen, memory_order_release);
+	if (atomic_exchange_explicit(&helper->state, seen, memory_order_release) & H_AWAITED)
+		kt_futex_wake(&helper->state, 1, KT_FUTEX_ALL);
 	return true;
 }
 

@@ -363,42 +363,12 @@ static void nobody_starves_on_busy_cpus(void)
  * there (the kernel leaves it a twentieth, so one or another may). The caller's CPU is free.
  */
 static struct {
-	atomic_uint inside, hogs, visits;
-	int caller_cpu;
-	atomic_bool go, end;
+	atomic_uint inside, visits;
+	int hogs_priority, caller_cpu;
+	bool caller_steps_down;
+	atomic_bool go;
 	unsigned int expected;
-	pthread_t threads[ALL_CPUS];
 } starving;
-
-static void *real_time_hog(void *arg)
-{
-	atomic_fetch_add(&starving.hogs, 1);
-	while (!atomic_load(&starving.end))
-		continue;
-	return arg;
-}
-
-static void start_hogs(void)
-{
-	const unsigned int mine = (unsigned int)starving.caller_cpu;
-	const struct sched_param first = {.sched_priority = 1};
-	pthread_attr_t attr;
-	cpu_set_t set;
-
-	CHECK(pthread_attr_init(&attr) == 0);
-	CHECK(pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED) == 0);
-	CHECK(pthread_attr_setschedpolicy(&attr, SCHED_FIFO) == 0);
-	CHECK(pthread_attr_setschedparam(&attr, &first) == 0);
-	for (unsigned int cpu = 0; cpu < 8; cpu++) {
-		if (cpu == mine)
-			continue;
-		as_set(CPU(cpu), &set);
-		CHECK(pthread_attr_setaffinity_np(&attr, sizeof(set), &set) == 0);
-		CHECK(pthread_create(&starving.threads[cpu], &attr, real_time_hog, NULL) == 0);
-	}
-	pthread_attr_destroy(&attr);
-	AWAIT(atomic_load(&starving.hogs) == 7);
-}
 
 static int starve(void *start, void *end, void *arg)
 {
@@ -412,26 +382,23 @@ static int starve(void *start, void *end, void *arg)
 	} else if (!atomic_load(&starving.go)) {
 		AWAIT(atomic_load(&starving.inside) == starving.expected);
 		starving.caller_cpu = sched_getcpu();
-		start_hogs();
+		real_time_hogs(cpus_of("0-7") & ~CPU(starving.caller_cpu), starving.hogs_priority);
+		if (starving.caller_steps_down)
+			CHECK(sched_setscheduler(0, SCHED_OTHER, &(struct sched_param){.sched_priority = 0}) == 0);
 		atomic_store(&starving.go, true);
 	}
 	return 0;
 }
 
-static void the_callers_cpu_is_lent(void)
+static void run_starving(int hogs_priority, struct ktask_ctl *ctl)
 {
-	DEFINE_KTASK_CTL(ctl, starve, NULL, 1);
-
 	start_library(0, true, false);
 	node_count = count_nodes();
+	starving.hogs_priority = hogs_priority;
 	starving.expected = helpers_expected();
-	CHECK0(ktask_run(NULL, starving.expected + 1, &ctl));
-	atomic_store(&starving.end, true);
+	CHECK0(ktask_run(NULL, starving.expected + 1, ctl));
+	real_time_hogs_end();
 	CHECK(atomic_load(&starving.visits) > 0);
-	for (unsigned int cpu = 0; cpu < 8; cpu++) {
-		if (starving.threads[cpu])
-			pthread_join(starving.threads[cpu], NULL);
-	}
 	/* and they go home again */
 	CHECK0(kthread_rescan());
 	for (unsigned int cpu = 0; cpu < 8; cpu++) {
@@ -446,6 +413,27 @@ static void the_callers_cpu_is_lent(void)
 	CHECK0(kthread_fini());
 }
 
+static void the_callers_cpu_is_lent(void)
+{
+	DEFINE_KTASK_CTL(ctl, starve, NULL, 1);
+
+	run_starving(1, &ctl);
+}
+
+/* Helpers that keep a real-time caller's pace, which steps down itself in the meantime: who is lent its CPU drives it away
+ * from there, and has to let it end the loan all the same. The kernel leaves others nothing of a CPU, now. */
+static void the_callers_cpu_is_lent_to_who_is_above_it(void)
+{
+	DEFINE_KTASK_CTL(ctl, starve, NULL, 1);
+	const struct sched_param second = {.sched_priority = 2};
+
+	real_time_unlimited();
+	ktask_ctl_set_give_way(&ctl, false);
+	starving.caller_steps_down = true;
+	CHECK(sched_setscheduler(0, SCHED_FIFO, &second) == 0);
+	run_starving(3, &ctl);
+}
+
 const struct vm_case cases_ktask[] = {
     {"memory", memory_is_where_its_helpers_are, NULL},
     {"storm", a_storm_during_jobs, NULL},
@@ -453,6 +441,7 @@ const struct vm_case cases_ktask[] = {
     {"cpu-max", cpu_max_is_a_limit, NULL},
     {"busy", nobody_starves_on_busy_cpus, NULL},
     {"starved", the_callers_cpu_is_lent, NULL},
+    {"above", the_callers_cpu_is_lent_to_who_is_above_it, NULL},
     {NULL, NULL, NULL},
 };
 

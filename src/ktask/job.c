@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <kthread/placement.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/options.h"
 #include "base/probe.h"
@@ -68,13 +69,6 @@ static size_t helpers_worth(double ticks_left, double each)
 	return helpers < 65536 ? (size_t)helpers : 65536;
 }
 
-static bool try_to_recruit(struct kt_job *job, size_t want, bool hot_only)
-{
-	if (job->ctl.keep_pace && job->crew_count == 0)
-		kt_priority_mine(&job->pace);
-	return kt_pool_recruit(job, want, hot_only);
-}
-
 /* Not at each chunk: only if there are news, or much more to do than it seemed the last time. */
 static void recruit(struct kt_job *job, double ticks_left)
 {
@@ -92,7 +86,7 @@ static void recruit(struct kt_job *job, double ticks_left)
 	else if (!kt_helpers_hot() && kt_cost_many_alone(ticks_left))
 		want = 1;
 	if ((want > helpers && want > 2 * job->tried) || (anew && helpers)) {
-		if (try_to_recruit(job, want > helpers ? want - helpers : 0, false))
+		if (kt_pool_recruit(job, want > helpers ? want - helpers : 0, false))
 			job->tried = want;
 		else
 			job->news = 0;
@@ -100,7 +94,7 @@ static void recruit(struct kt_job *job, double ticks_left)
 	}
 	want = helpers_worth(ticks_left, (double)kt_ticks_of(WORTH_AN_OFFER_NS));
 	if (want > helpers && want > 2 * job->tried_hot && !job->tried && kt_helpers_hot()) {
-		if (try_to_recruit(job, want - helpers, true))
+		if (kt_pool_recruit(job, want - helpers, true))
 			job->tried_hot = want;
 	}
 }
@@ -291,6 +285,21 @@ static void abandon(void *arg)
 
 /* ---- the beginning ------------------------------------------------------------------------------------------------ */
 
+/* gettid() asks the kernel each time. */
+static pid_t own_tid(unsigned int epoch)
+{
+	static _Thread_local struct {
+		pid_t tid;
+		unsigned int epoch; /* another one in a forked child */
+	} own __attribute__((tls_model("initial-exec")));
+
+	if (own.tid == 0 || own.epoch != epoch) {
+		own.tid = gettid();
+		own.epoch = epoch;
+	}
+	return own.tid;
+}
+
 static void set_up(struct kt_job *job, const struct ktask_ctl *ctl, const struct ktask_node *nodes, size_t nr,
                    size_t units)
 {
@@ -298,6 +307,8 @@ static void set_up(struct kt_job *job, const struct ktask_ctl *ctl, const struct
 	job->units = units;
 	job->piece_count = nr;
 	job->epoch = atomic_load_explicit(&kt_epoch, memory_order_relaxed);
+	if (ctl->keep_pace)
+		job->caller = own_tid(job->epoch);
 	for (size_t i = 0; i < nr; i++) {
 		struct kt_piece *piece = &job->pieces[i];
 

@@ -165,7 +165,7 @@ struct kt_job {
 	size_t piece_count, piece_room;
 	size_t units;
 	unsigned int epoch;
-	struct kt_sched pace;        /* the caller's, with ctl.keep_pace */
+	pid_t caller;                /* with ctl.keep_pace */
 	KT_APART atomic_uint active; /* helpers with an offer, or at work */
 	atomic_int error;    /* the first one; 0 = none. release: pairs with the acquire of who looks before a chunk */
 	_Atomic size_t done; /* units, for progress only */
@@ -270,9 +270,8 @@ uint64_t kt_ticks_of(uint64_t ns); /* (helper.c) */
 
 /* The helper begins: step down to where it rests. */
 void kt_priority_begin(struct kt_helper *helper);
-/* What the calling thread runs at. */
-void kt_priority_mine(struct kt_sched *ret);
-/* The helper takes up a job, or (NULL) goes to rest. */
+/* The helper takes up a job, or (NULL) goes to rest. With ctl.keep_pace it asks what the caller runs at itself: the caller
+ * works meanwhile. */
 void kt_priority_take(struct kt_helper *helper, const struct kt_job *job);
 /* While the caller waits: to whom it lent something last, how much that has run since, and when it looks again. */
 struct kt_loan {

@@ -18,9 +18,9 @@
 /* How rarely a caller that waits looks whether what it waits for gets to run. */
 #define MOST_PAUSE_NS (50 * KT_NS_PER_MS)
 
-static int get(struct kt_sched *ret)
+static int get(pid_t tid, struct kt_sched *ret)
 {
-	return (int)syscall(SYS_sched_getattr, 0, ret, sizeof(*ret), 0);
+	return (int)syscall(SYS_sched_getattr, tid, ret, sizeof(*ret), 0);
 }
 
 static int set(pid_t tid, const struct kt_sched *sched)
@@ -57,7 +57,7 @@ void kt_priority_begin(struct kt_helper *helper)
 	struct kt_sched low;
 
 	helper->may_rise = false;
-	if (get(&helper->now) != 0)
+	if (get(0, &helper->now) != 0)
 		helper->now =
 		    (struct kt_sched){.size = sizeof(helper->now)}; /* forbidden: and so will be what follows */
 	helper->now.size = sizeof(helper->now);
@@ -74,9 +74,9 @@ void kt_priority_begin(struct kt_helper *helper)
 }
 
 /* A deadline cannot be shared, and its owner has no nice value of its own: the most that others can have. */
-void kt_priority_mine(struct kt_sched *ret)
+static void get_of_caller(pid_t tid, struct kt_sched *ret)
 {
-	if (get(ret) != 0)
+	if (get(tid, ret) != 0)
 		*ret = (struct kt_sched){.nice = LOWEST}; /* nothing that anybody would want */
 	if (ret->policy == SCHED_DEADLINE)
 		*ret = (struct kt_sched){.nice = -20};
@@ -94,8 +94,10 @@ static int level(const struct kt_sched *sched)
 
 void kt_priority_take(struct kt_helper *helper, const struct kt_job *job)
 {
-	struct kt_sched wanted = job && job->ctl.keep_pace ? job->pace : helper->low;
+	struct kt_sched wanted = helper->low;
 
+	if (job && job->ctl.keep_pace)
+		get_of_caller(job->caller, &wanted);
 	/* What it could not leave again it does not take. */
 	if (!helper->may_rise && level(&wanted) > level(&helper->low)) {
 		if (wanted.policy == SCHED_IDLE)
@@ -191,7 +193,7 @@ void kt_priority_lend(struct kt_job *job, const struct kt_piece *turn, struct kt
 	struct kt_sched mine;
 
 	if (!job->ctl.keep_pace)
-		kt_priority_mine(&mine);
+		get_of_caller(0, &mine);
 	for (size_t i = 0; i < job->crew_count; i++) {
 		if ((!turn || has_turn(job->crew[i].helper, turn)) &&
 		    lend_to(&job->crew[i], turn, job->ctl.keep_pace ? NULL : &mine, loan))

@@ -117,7 +117,7 @@ static void config__a_path_that_cannot_be(void **state)
 
 	config.control = "/nowhere/at/all";
 	sim_start(&config);
-	assert_int_equal(sim_logged("no control socket: \"/nowhere/at/all\": No such file"), 1);
+	assert_logged("no control socket: \"/nowhere/at/all\": No such file", 1);
 	k = kthread_run(obedient, NULL, "k");
 	assert_non_null(k);
 	snprintf(control_path, sizeof(control_path), "%s/control", sim.root);

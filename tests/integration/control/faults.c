@@ -187,7 +187,7 @@ static void dump__when_the_topology_cannot_be_read(void **state)
 	atomic_store(&loads, 0);
 	atomic_store(&load_fails, EIO);
 	assert_non_null(strstr(control_ask("dump"), "\"nodes\":[\n]"));
-	assert_int_equal(sim_logged("topology cannot be read"), 1);
+	assert_logged("topology cannot be read", 1);
 	assert_int_equal(atomic_load(&loads), 1);
 	for (int i = 0; i < 3; i++)
 		assert_done("rescan");

@@ -523,7 +523,7 @@ static void kthread_cpu_down__taken_back_when_no_other_is_left(void **state)
 		probe_trace();
 		probe_online(MINE);
 		assert_int_equal(sim_cpus(KTHREAD_CPUS_USABLE), MINE);
-		assert_true(sim_logged("every other CPU has gone") == 1);
+		assert_logged("every other CPU has gone", 1);
 		AWAIT(state_of(cast.k[PER_CPU]) == KTHREAD_WAITING);
 		assert_placed(cast.k[PER_CPU], KTHREAD_WISH_PER_CPU, MINE);
 		assert_placed(cast.k[PLAIN], KTHREAD_WISH_BOUND, MINE);
@@ -766,7 +766,7 @@ static void kthread_cpu_down__sysfs_refuses(void **state)
 		assert_int_equal(kthread_cpu_down(3, KTHREAD_CPU_PHYSICAL), kind ? -EISDIR : -EPERM);
 		assert_trace("r-3 n-3 o-3 q-3 m-3 p-3 p+3 m+3 q+3 o+3 n+3 r+3");
 		assert_as_before(&before);
-		assert_int_equal(sim_logged("CPU 3: cannot be set offline"), kind + 1);
+		assert_logged("CPU 3: cannot be set offline", kind + 1);
 		assert_int_equal(kthread_rescan(), 0);
 		assert_as_before(&before);
 		assert_trace("");

@@ -218,8 +218,8 @@ static void plan__a_thread_of_a_vanished_cpu_is_busy(void **state)
 	sim_replace("plan", "0\n");
 	assert_int_equal(kthread_rescan(), 0);
 	assert_int_equal(sim_cpus(KTHREAD_CPUS_USABLE), 1);
-	assert_int_equal(sim_logged("does not park, though CPU 2"), 1);
-	assert_int_equal(sim_logged("does not park"), 1);
+	assert_logged("does not park, though CPU 2", 1);
+	assert_logged("does not park", 1);
 	kthread_complete_all(&vanished.go);
 	kthread_complete_all(&in_the_way.go);
 	AWAIT(state_of(vanished.k) == KTHREAD_PARKED && state_of(in_the_way.k) == KTHREAD_PARKED);
@@ -533,10 +533,10 @@ static void plan__lists_a_cpu_whose_startup_fails(void **state)
 		sim_replace("plan", "0-7\n");
 		assert_int_equal(kthread_rescan(), 0);
 		assert_trace("a+3");
-		assert_int_equal(sim_logged("CPU 3 cannot be used again"), 1);
+		assert_logged("CPU 3 cannot be used again", 1);
 		looks_in_vain();
 		assert_int_equal(sim_cpus(KTHREAD_CPUS_USABLE), ALL & ~MINE);
-		assert_int_equal(sim_logged("CPU 3 cannot be used again"), 1);
+		assert_logged("CPU 3 cannot be used again", 1);
 		assert_int_equal(kthread_cpu_up(3, 0), -EIO); /* somebody asks for it */
 		assert_trace("a+3");
 		looks_in_vain();
@@ -582,7 +582,7 @@ static void observed__the_only_cpu_left_fails(void **state)
 		assert_trace("a-0 a+1");
 		looks_in_vain();
 		assert_int_equal(sim_logged("given up"), 0);
-		assert_int_equal(sim_logged("CPU 1 has come, but a step fails"), 1);
+		assert_logged("CPU 1 has come, but a step fails", 1);
 		atomic_store(&a.fail_up, 0);
 		looks_in_vain();
 		assert_int_equal(kthread_cpu_up(1, 0), 0);
@@ -620,7 +620,7 @@ static void kthread_cpuhp_failures__on_the_way_back(void **state)
 	assert_int_equal(kthread_cpuhp_failures(back[0].step), 0);
 	assert_int_equal(kthread_cpuhp_failures(veto.step), 0);
 	assert_int_equal(sim_cpus(KTHREAD_CPUS_USABLE), ALL & ~MINE);
-	assert_int_equal(sim_logged("step \"o\""), 1);
+	assert_logged("step \"o\"", 1);
 	atomic_store(&back[1].fail_up, 0);
 	assert_int_equal(kthread_cpu_up(3, 0), 0);
 	assert_int_equal(kthread_cpuhp_failures(back[1].step), 1);

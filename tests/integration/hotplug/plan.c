@@ -226,12 +226,12 @@ static void plan__malformed(void **state)
 			AWAIT(sim_logged("the former plan stays") == logged);
 			assert_int_equal(kthread_rescan(), 0);
 			assert_int_equal(kthread_rescan(), 0);
-			assert_int_equal(sim_logged("the former plan stays"), logged);
+			assert_logged("the former plan stays", logged);
 			assert_int_equal(sim_cpus(KTHREAD_CPUS_USABLE), 0x7f);
 		}
 		sim_replace("plan", "all\n");
 		AWAIT_USABLE(ALL);
-		assert_int_equal(sim_logged("the former plan stays"), logged);
+		assert_logged("the former plan stays", logged);
 		sim_remove("plan");
 		sim_put("plan/not_a_file", "");
 		if (by == BY_RESCAN)
@@ -256,7 +256,7 @@ static void plan__would_leave_nothing(void **state)
 		AWAIT_USABLE(0x08u); /* the last one stays */
 		AWAIT(sim_logged("plan_file: CPU 3 cannot be given up: nothing would be left") == 1);
 		assert_int_equal(kthread_rescan(), 0);
-		assert_int_equal(sim_logged("plan_file: CPU 3 cannot be given up"), 1);
+		assert_logged("plan_file: CPU 3 cannot be given up", 1);
 		sim_online(0x1f);
 		assert_int_equal(kthread_rescan(), 0);
 		AWAIT_USABLE(0x10u); /* now there is another */

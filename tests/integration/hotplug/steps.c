@@ -223,7 +223,7 @@ static void kthread_cpuhp_remove__a_failing_teardown_keeps_nothing(void **state)
 		probe_trace();
 		assert_int_equal(kthread_cpuhp_remove(a.step), -EIO);
 		assert_trace("a-0 a-1 a-2 a-3 a-4 a-5 a-6 a-7");
-		assert_int_equal(sim_logged("\"a\": teardown failed"), 2 + 2 * s);
+		assert_logged("\"a\": teardown failed", 2 + 2 * s);
 		assert_int_equal(kthread_cpuhp_failures(a.step), -EINVAL);
 		probe_online(0xfe);
 		probe_online(ALL);
@@ -537,7 +537,7 @@ static void observed__a_failing_startup_leaves_the_cpu_unused(void **state)
 		assert_int_equal(sim_cpus(KTHREAD_CPUS_USABLE), 0xf7);
 		assert_int_equal(sim_cpus(KTHREAD_CPUS_ONLINE), ALL);
 		assert_int_equal(probe_cpus(a.step), 0xf7);
-		assert_int_equal(sim_logged("CPU 3 has come, but a step fails"), 1);
+		assert_logged("CPU 3 has come, but a step fails", 1);
 		atomic_store(&b.fail_up, 0);
 		probe_online(0xfb); /* another event is no reason to try again */
 		probe_online(ALL);
@@ -586,7 +586,7 @@ static void observed__a_failing_teardown_stops_nothing(void **state)
 			assert_int_equal(probe_cpus(b.step), 0xf7);
 			assert_int_equal(kthread_cpuhp_failures(b.step), i);
 			assert_int_equal(kthread_cpuhp_failures(a.step), 0);
-			assert_int_equal(sim_logged("CPU 3: step \"b\": teardown failed"), i);
+			assert_logged("CPU 3: step \"b\": teardown failed", i);
 			probe_online(ALL);
 			assert_trace("a+3 b+3 c+3");
 		}

@@ -92,7 +92,7 @@ static void goes_on_polling(atomic_int *source, int error, const char *said)
 		sim_online(i % 2 ? 0xff : 0xf7);
 		AWAIT(kthread_is_broken(k) == !(i % 2));
 	}
-	assert_int_equal(sim_logged(said), 1);
+	assert_logged(said, 1);
 	atomic_store(source, 0);
 	assert_int_equal(kthread_stop(k), 0);
 	sim_stop();

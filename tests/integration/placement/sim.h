@@ -64,6 +64,12 @@ void sim_assert_placed(const struct kthread *k, enum kthread_wish kind, unsigned
 
 /* Messages since the start, of any level, that hold this text. */
 int sim_logged(const char *text);
+/* So often, and not more. Waits: what a look of the monitor's has to say comes after what it has done can be seen. */
+#define assert_logged(text, times) \
+	do { \
+		AWAIT(sim_logged(text) >= (times)); \
+		assert_int_equal(sim_logged(text), (times)); \
+	} while (0)
 /* For a config: counts messages for sim_logged(). */
 void sim_log(int level, const char *message, void *arg);
 

@@ -150,10 +150,22 @@ static void lost(void *arg)
 	leave(share->helper, share->job, H_ABSENT);
 }
 
+/* Is its CPU one of the caller's? See may_trust() in pool.c. */
+static bool may_help(const struct kt_helper *helper, const struct kt_job *job)
+{
+	cpu_set_t set;
+
+	return !helper->asks || sched_getaffinity(job->caller, sizeof(set), &set) != 0 || CPU_ISSET(helper->cpu, &set);
+}
+
 static void serve(struct kt_helper *helper, int node)
 {
 	struct kt_share share = {.job = helper->job, .helper = helper, .node = node};
 
+	if (!may_help(helper, share.job)) {
+		atomic_store_explicit(&share.job->declined, true, memory_order_relaxed);
+		return;
+	}
 	kt_priority_take(helper, share.job);
 	pthread_cleanup_push(lost, &share);
 	kt_share_work(&share);

@@ -25,6 +25,13 @@
 #define TAIL_NS 30000u
 #define SEEN_PIECES 64u
 
+/* What jobs need to know of the calling thread, without a system call. */
+static _Thread_local struct {
+	pid_t tid;
+	unsigned int epoch; /* another one in a forked child */
+	bool narrow;        /* as of its last job */
+} caller __attribute__((tls_model("initial-exec")));
+
 /* ---- a participant ----------------------------------------------------------------------------------------------- */
 
 static void fail(struct kt_share *share, int error)
@@ -268,6 +275,7 @@ static int finish(struct kt_share *share)
 	if (kt_forked_since(job->epoch)) {
 		error = -ECHILD;
 	} else {
+		caller.narrow = job->narrow || atomic_load_explicit(&job->declined, memory_order_relaxed);
 		if (share->worked > 0)
 			kt_cost_remember(job->ctl.fn, share->spent / share->worked);
 		kt_job_put(job);
@@ -285,21 +293,6 @@ static void abandon(void *arg)
 
 /* ---- the beginning ------------------------------------------------------------------------------------------------ */
 
-/* gettid() asks the kernel each time. */
-static pid_t own_tid(unsigned int epoch)
-{
-	static _Thread_local struct {
-		pid_t tid;
-		unsigned int epoch; /* another one in a forked child */
-	} own __attribute__((tls_model("initial-exec")));
-
-	if (own.tid == 0 || own.epoch != epoch) {
-		own.tid = gettid();
-		own.epoch = epoch;
-	}
-	return own.tid;
-}
-
 static void set_up(struct kt_job *job, const struct ktask_ctl *ctl, const struct ktask_node *nodes, size_t nr,
                    size_t units)
 {
@@ -307,8 +300,12 @@ static void set_up(struct kt_job *job, const struct ktask_ctl *ctl, const struct
 	job->units = units;
 	job->piece_count = nr;
 	job->epoch = atomic_load_explicit(&kt_epoch, memory_order_relaxed);
-	if (ctl->keep_pace)
-		job->caller = own_tid(job->epoch);
+	if (caller.tid == 0 || caller.epoch != job->epoch) {
+		caller.tid = gettid();
+		caller.epoch = job->epoch;
+	}
+	job->caller = caller.tid;
+	job->narrow = caller.narrow;
 	for (size_t i = 0; i < nr; i++) {
 		struct kt_piece *piece = &job->pieces[i];
 
@@ -319,6 +316,7 @@ static void set_up(struct kt_job *job, const struct ktask_ctl *ctl, const struct
 		piece->base = ctl->iter ? 0 : (uintptr_t)nodes[i].start % ctl->min_chunk;
 	}
 	atomic_store_explicit(&job->active, 0, memory_order_relaxed);
+	atomic_store_explicit(&job->declined, false, memory_order_relaxed);
 	atomic_store_explicit(&job->error, 0, memory_order_relaxed);
 	atomic_store_explicit(&job->done, 0, memory_order_relaxed);
 	atomic_store_explicit(&job->failure_count, 0, memory_order_relaxed);

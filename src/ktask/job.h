@@ -84,7 +84,8 @@ struct kt_job;
 struct kt_helper {
 	KT_APART atomic_uint state;
 	atomic_bool ousted;     /* leave after this chunk: set by its job's caller */
-	struct kt_job *job;     /* handed over with OFFERED */
+	struct kt_job *job;     /* handed over with OFFERED, */
+	bool asks;              /* and whether it is to see for itself that it may help */
 	struct kthread *thread; /* the pool's, under its lock */
 	unsigned int cpu;
 	size_t node; /* index into the pool's nodes; under its lock */
@@ -165,13 +166,15 @@ struct kt_job {
 	size_t piece_count, piece_room;
 	size_t units;
 	unsigned int epoch;
-	pid_t caller;                /* with ctl.keep_pace */
+	pid_t caller;
 	KT_APART atomic_uint active; /* helpers with an offer, or at work */
+	atomic_bool declined;        /* one has: its CPU is not the caller's */
 	atomic_int error;    /* the first one; 0 = none. release: pairs with the acquire of who looks before a chunk */
 	_Atomic size_t done; /* units, for progress only */
 	atomic_size_t failure_count;
 	/* The caller's. */
 	size_t reported; /* progress */
+	bool narrow;     /* the caller's mask lacks CPUs that helpers may use, as far as is known */
 	size_t crew_count;
 	uint64_t news;               /* kt_pool_news() at the last attempt to recruit */
 	size_t tried, tried_hot;     /* helpers that were wanted then */

@@ -223,16 +223,29 @@ uint64_t kt_pool_news(void)
 }
 
 /* The CPUs that the caller may use, for its helpers. On a recorded machine its mask is of another one. */
-static void see_caller(void)
+static void see_caller(struct kt_job *job)
 {
+	job->narrow = false;
 	if (!kt_config()->simulate) {
 		kt_cpus_zero(pool.setsize, pool.own); /* the kernel writes no more than it has CPUs for */
 		if (sched_getaffinity(0, pool.setsize, pool.own) == 0) {
+			job->narrow = !kt_cpus_subset(pool.setsize, pool.base, pool.own);
 			kt_cpus_and(pool.setsize, pool.own, pool.own, pool.base);
 			return;
 		}
 	}
 	kt_cpus_copy(pool.setsize, pool.own, pool.base);
+}
+
+/*
+ * To ask the kernel for the caller's mask costs a small job more than the rest of its recruitment. So the first helper, if
+ * it looks already, is offered the job at once, and asks itself, while the caller works; unless the mask was narrow the last
+ * time. With its CPU and the caller's, the mask has two that helpers may use: enough for the one.
+ */
+static bool may_trust(const struct kt_job *job, size_t cpu)
+{
+	return job->crew_count == 0 && !job->narrow && kt_helpers_hot() > 0 && pool.setsize <= sizeof(cpu_set_t) &&
+	       cpu < pool.count && kt_cpus_test(pool.setsize, pool.base, (unsigned int)cpu);
 }
 
 static bool is_free(unsigned int state)
@@ -376,7 +389,7 @@ static struct kt_recruit *enlist(struct kt_job *job)
 	return &job->crew[job->crew_count++];
 }
 
-static bool offer(struct kt_job *job, struct kt_helper *helper)
+static bool offer(struct kt_job *job, struct kt_helper *helper, bool asks)
 {
 	const unsigned int state = claim(helper);
 	const unsigned int claimed = (state & ~(unsigned int)H_KIND) + H_NUMBER + H_CLAIMED;
@@ -389,6 +402,7 @@ static bool offer(struct kt_job *job, struct kt_helper *helper)
 	recruit = enlist(job);
 	*recruit = (struct kt_recruit){helper, claimed - H_CLAIMED + H_OFFERED};
 	helper->job = job;
+	helper->asks = asks;
 	atomic_store_explicit(&helper->ousted, false, memory_order_relaxed);
 	atomic_fetch_add_explicit(&job->active, 1, memory_order_relaxed);
 	atomic_store_explicit(&helper->state, recruit->state, memory_order_release);
@@ -397,15 +411,12 @@ static bool offer(struct kt_job *job, struct kt_helper *helper)
 	return true;
 }
 
-static void recruit_locked(struct kt_job *job, size_t want, bool hot_only)
+/* How many more it is to have, on the CPUs in pool.own. */
+static size_t helpers_for(const struct kt_job *job, size_t want, size_t caller, size_t home, bool hot_only)
 {
 	struct kt_plan_limits limits = {.max_threads = job->ctl.max_threads};
-	const size_t caller = caller_cpu();
-	size_t home, more;
+	size_t more;
 
-	see_machine();
-	see_caller();
-	home = caller < pool.count ? pool.helpers[caller].node : 0;
 	limits.busy = see_helpers(caller, hot_only);
 	limits.mine = see_job(job, home, &limits.chunks);
 	limits.own_cpus = (size_t)CPU_COUNT_S(pool.setsize, pool.own);
@@ -413,22 +424,44 @@ static void recruit_locked(struct kt_job *job, size_t want, bool hot_only)
 	limits.quota = pool.quota;
 	oust(job, limits.busy);
 	more = kt_plan_helpers(&limits);
-	if (more > want)
-		more = want;
+	return more < want ? more : want;
+}
+
+static void recruit_locked(struct kt_job *job, size_t want, bool hot_only)
+{
+	const size_t caller = caller_cpu();
+	size_t home, more;
+	bool trusting;
+
+	see_machine();
+	home = caller < pool.count ? pool.helpers[caller].node : 0;
+	trusting = may_trust(job, caller);
+	if (trusting)
+		kt_cpus_copy(pool.setsize, pool.own, pool.base);
+	else
+		see_caller(job);
+	more = helpers_for(job, want, caller, home, hot_only);
 	while (more > 0) {
 		const ssize_t node = kt_plan_node(pool.nodes, pool.node_count, home);
-		struct kt_helper *helper = node < 0 ? NULL : pick((size_t)node, caller, hot_only);
+		struct kt_helper *helper = node < 0 ? NULL : pick((size_t)node, caller, hot_only || trusting);
+		const bool offered = helper && offer(job, helper, trusting);
 
-		if (node < 0)
-			return;
-		if (!helper || !offer(job, helper)) {
+		if (offered) {
+			pool.nodes[node].seats--;
+			pool.nodes[node].busy++;
+			pool.nodes[node].workers++;
+			more--;
+			want--;
+		} else if (node >= 0) {
 			pool.nodes[node].seats = 0; /* that is all there is, for now */
-			continue;
 		}
-		pool.nodes[node].seats--;
-		pool.nodes[node].busy++;
-		pool.nodes[node].workers++;
-		more--;
+		if (trusting && more > 0 && (offered || node < 0)) {
+			trusting = false;
+			see_caller(job);
+			more = helpers_for(job, want, caller, home, hot_only);
+		} else if (node < 0) {
+			return;
+		}
 	}
 }
 

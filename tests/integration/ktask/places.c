@@ -265,6 +265,66 @@ static void limits__the_callers_mask(void **state)
 	assert_int_equal(kthread_fini(), 0);
 }
 
+/* A helper that looks for jobs already, and whose CPU the caller gives up just before one. */
+static struct {
+	pid_t caller;
+	atomic_uint helped;
+} narrowing;
+
+static int take_ten_us(void *start, void *end, void *arg)
+{
+	const uint64_t until = now_ns() + 10000;
+
+	while (now_ns() < until)
+		continue;
+	if (gettid() != narrowing.caller)
+		atomic_fetch_add(&narrowing.helped, 1);
+	return 0;
+}
+
+static unsigned int helped_chunks(struct ktask_ctl *ctl)
+{
+	atomic_store(&narrowing.helped, 0);
+	assert_int_equal(ktask_run(NULL, 20, ctl), 0);
+	return atomic_load(&narrowing.helped);
+}
+
+static void limits__the_callers_mask_of_this_moment(void **state)
+{
+	struct kthread_config config = KTHREAD_CONFIG_INIT;
+	DEFINE_KTASK_CTL(ctl, take_ten_us, NULL, 1);
+	cpu_set_t before, two, one;
+	char housekeeping[48];
+	size_t first = 0, second;
+	unsigned int helped = 0;
+
+	assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
+	if (CPU_COUNT(&before) < 2)
+		skip();
+	while (!CPU_ISSET(first, &before))
+		first++;
+	for (second = first + 1; !CPU_ISSET(second, &before);)
+		second++;
+	CPU_ZERO(&one);
+	CPU_SET(first, &one);
+	two = one;
+	CPU_SET(second, &two);
+	snprintf(housekeeping, sizeof(housekeeping), "%zu,%zu", first, second);
+	config.housekeeping = housekeeping;
+	assert_int_equal(kthread_init(&config), 0);
+	narrowing.caller = gettid();
+	for (int i = 0; i < 300 || helped == 0; i++) {
+		assert_true(i < 10000);
+		assert_int_equal(sched_setaffinity(0, sizeof(two), &two), 0);
+		helped_chunks(&ctl);
+		helped += helped_chunks(&ctl); /* this time the mask has not been narrow the last time */
+		assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+		assert_int_equal(helped_chunks(&ctl), 0);
+	}
+	sched_setaffinity(0, sizeof(before), &before);
+	assert_int_equal(kthread_fini(), 0);
+}
+
 /* ---- the machine changes meanwhile ------------------------------------------------------------------------------------------ */
 
 struct moving {
@@ -460,6 +520,7 @@ int main(void)
 	    cmocka_unit_test(limits__of_housekeepers),
 	    cmocka_unit_test(limits__cpu_max),
 	    cmocka_unit_test(limits__the_callers_mask),
+	    cmocka_unit_test(limits__the_callers_mask_of_this_moment),
 	    cmocka_unit_test(hotplug__cpus_go_and_lose_no_chunk),
 	    cmocka_unit_test(hotplug__cpus_that_come_are_used),
 	    cmocka_unit_test(hotplug__storm),

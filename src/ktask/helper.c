@@ -150,12 +150,13 @@ static void lost(void *arg)
 	leave(share->helper, share->job, H_ABSENT);
 }
 
-/* Is its CPU one of the caller's? See may_trust() in pool.c. */
+/* Is its CPU one of the caller's? See may_trust() in pool.c. If it must not know, the caller finds out. */
 static bool may_help(const struct kt_helper *helper, const struct kt_job *job)
 {
 	cpu_set_t set;
 
-	return !helper->asks || sched_getaffinity(job->caller, sizeof(set), &set) != 0 || CPU_ISSET(helper->cpu, &set);
+	return !helper->asks ||
+	       (sched_getaffinity(job->caller, sizeof(set), &set) == 0 && CPU_ISSET(helper->cpu, &set));
 }
 
 static void serve(struct kt_helper *helper, int node)

@@ -74,16 +74,17 @@ void kt_priority_begin(struct kt_helper *helper)
 }
 
 /* A deadline cannot be shared, and its owner has no nice value of its own: the most that others can have. */
-static void get_of_caller(pid_t tid, struct kt_sched *ret)
+static bool get_of_caller(pid_t tid, struct kt_sched *ret)
 {
 	if (get(tid, ret) != 0)
-		*ret = (struct kt_sched){.nice = LOWEST}; /* nothing that anybody would want */
+		return false;
 	if (ret->policy == SCHED_DEADLINE)
 		*ret = (struct kt_sched){.nice = -20};
 	ret->size = sizeof(*ret);
 	ret->flags =
 	    0; /* SCHED_FLAG_RESET_ON_FORK is about the caller's children, and not everybody may clear it again */
 	ret->runtime = ret->deadline = ret->period = 0;
+	return true;
 }
 
 /* SCHED_IDLE is below every nice value, and is left with the same right. */
@@ -94,18 +95,21 @@ static int level(const struct kt_sched *sched)
 
 void kt_priority_take(struct kt_helper *helper, const struct kt_job *job)
 {
-	struct kt_sched wanted = helper->low;
+	struct kt_sched wanted;
 
-	if (job && job->ctl.keep_pace)
-		get_of_caller(job->caller, &wanted);
+	if (!job || !job->ctl.keep_pace || !get_of_caller(job->caller, &wanted))
+		wanted = helper->low;
 	/* What it could not leave again it does not take. */
 	if (!helper->may_rise && level(&wanted) > level(&helper->low)) {
 		if (wanted.policy == SCHED_IDLE)
 			wanted.policy = helper->low.policy;
 		wanted.nice = helper->low.nice;
 	}
-	if (!same(&wanted, &helper->now) && set(0, &wanted) == 0)
-		helper->now = wanted;
+	if (same(&wanted, &helper->now) || set(0, &wanted) != 0)
+		return;
+	helper->now = wanted;
+	if (job)
+		kt_helper_settle(helper); /* what it has been lent meanwhile is lost, and can be lent again */
 }
 
 static bool is_above(const struct kt_sched *a, const struct kt_sched *b)
@@ -192,8 +196,8 @@ void kt_priority_lend(struct kt_job *job, const struct kt_piece *turn, struct kt
 {
 	struct kt_sched mine;
 
-	if (!job->ctl.keep_pace)
-		get_of_caller(0, &mine);
+	if (!job->ctl.keep_pace && !get_of_caller(0, &mine))
+		mine = (struct kt_sched){.size = sizeof(mine), .nice = LOWEST}; /* nothing that anybody would want */
 	for (size_t i = 0; i < job->crew_count; i++) {
 		if ((!turn || has_turn(job->crew[i].helper, turn)) &&
 		    lend_to(&job->crew[i], turn, job->ctl.keep_pace ? NULL : &mine, loan))

@@ -24,7 +24,8 @@ static int key_error;
 
 /* ---- the end of it ---------------------------------------------------------------------------------------------- */
 
-/* The mask it came with; every CPU if none of that is usable now (the kernel cuts to our cpuset). */
+/* The mask it came with; every CPU if none of that is usable now (the kernel cuts to our cpuset). tid 0: the caller's; a
+ * sandbox may allow nothing else. */
 static int give_back(const cpu_set_t *came_with, pid_t tid)
 {
 	struct kt_view *view = kt_view_get();
@@ -33,8 +34,6 @@ static int give_back(const cpu_set_t *came_with, pid_t tid)
 	int error = 0;
 
 	kt_view_put(view);
-	if (tid == gettid())
-		tid = 0; /* a sandbox may allow nothing else */
 	if (sched_setaffinity(tid, setsize, came_with) != 0)
 		error = -errno;
 	if (error == -EINVAL && (every = malloc(setsize))) {
@@ -59,6 +58,7 @@ static void tell_event(const char *name, const struct kthread *k)
 static int release(struct kthread *k, bool ended)
 {
 	const pid_t tid = (pid_t)atomic_load_explicit(&k->tid, memory_order_relaxed);
+	const bool own = tid == gettid();
 	cpu_set_t *came_with = NULL;
 	uint64_t start;
 	int error = -ESRCH;
@@ -77,11 +77,13 @@ static int release(struct kthread *k, bool ended)
 		kt_word_set(&k->word, W_EXITED);
 		KT_PROBE2(thread_unadopt, tid, k->name);
 		tell_event("thread_unadopt", k);
-		if (!error && came_with)
+		if (!error && came_with && !own)
 			error = give_back(came_with, tid);
-		free(came_with);
 	}
 	kt_unlock(&kt_adopt_lock);
+	if (!error && came_with && own) /* with no lock held: on its CPUs of before it may be starved */
+		error = give_back(came_with, 0);
+	free(came_with);
 	return error;
 }
 
@@ -186,7 +188,6 @@ static int adopt_locked(struct kthread *k, pid_t tid)
 	kt_registry_add(k);
 	KT_PROBE2(thread_adopt, tid, k->name);
 	tell_event("thread_adopt", k);
-	kt_place_born(k, KTHREAD_REASON_START);
 	return 0;
 }
 
@@ -235,8 +236,10 @@ static struct kthread *adopt(pid_t tid, char *name)
 		if (error)
 			release(k, false);
 	}
-	if (!error)
+	if (!error) {
+		kt_place_born(k, KTHREAD_REASON_START); /* with no lock held: it may be the caller who goes elsewhere */
 		return k;
+	}
 	kthread_put(k);
 	errno = -error;
 	return NULL;

@@ -157,7 +157,7 @@ static void tell(struct kt_place *place, enum kthread_reason reason)
 		place->born = true;
 		sure = !group->all_online; /* it often has its mask already, from its creator: cheaper to ask */
 	} else if (reason == KTHREAD_REASON_NONE) { /* the same mask again */
-		reason = place->last_reason;
+		reason = place->own_due ? place->own_reason : place->last_reason;
 	}
 	if (!kt_settle(place, group, sure, reason, kt_now()))
 		group->doubt = true;
@@ -310,6 +310,7 @@ static void hook_unparking(struct kthread *k)
 	if (k->place && k->place->group->wish.kind == KTHREAD_WISH_PER_CPU)
 		tell(k->place, KTHREAD_REASON_NONE);
 	kt_unlock(&kt_placement_lock);
+	finish_own(k);
 }
 
 static void hook_place_self(struct kthread *k)

@@ -16,6 +16,9 @@
 #include "machine/cpumask.h"
 #include "placement/placement.h"
 
+/* For so many naps of some 70 us a thread is waited for that sets its mask itself. */
+#define OWN_NAPS 500u
+
 const int kt_refusal_errno[KT_REFUSALS] = {EINVAL, EPERM, EACCES, ENOMEM, ESRCH, ENOSYS};
 
 /* ---- one thread (its place's lock is held) ---------------------------------------------------------------------- */
@@ -83,9 +86,15 @@ static void note_refusal(struct kt_place *place, int error)
 		kt_log(MASK_REFUSED, "%s: the kernel refuses its CPU mask: %s", place->thread->name, strerror(error));
 }
 
-static int give(struct kt_place *place, const struct kt_group *group)
+/* 0 or an errno. */
+static int give(const struct kt_place *place, const struct kt_group *group)
 {
-	return sched_setaffinity(tid_of(place), group->setsize, group->effective) != 0 ? errno : 0;
+	const int error = sched_setaffinity(tid_of(place), group->setsize, group->effective) != 0 ? errno : 0;
+
+	/* a sandbox that lets a thread set its own mask only */
+	if ((error == EPERM || error == EACCES || error == ENOSYS) && place->thread != kthread_self())
+		kt_thread_place_self(place->thread);
+	return error;
 }
 
 /* False if the kernel says that the machine is not what we think it is. */
@@ -94,9 +103,6 @@ static bool note_answer(struct kt_place *place, int error)
 	place->ended |= error == ESRCH && place->thread->kind == KT_ADOPTED;
 	if (error && !place->ended)
 		note_refusal(place, error);
-	/* a sandbox that lets a thread set its own mask only */
-	if ((error == EPERM || error == EACCES || error == ENOSYS) && place->thread != kthread_self())
-		kt_thread_place_self(place->thread);
 	place->last_error = error;
 	return error != EINVAL;
 }
@@ -207,7 +213,9 @@ static bool let_go(struct kt_place *place, const struct kt_group *group, bool se
  * A thread that sets its own mask, and is not on one of its CPUs, comes back from that system call on one of them: where a
  * real-time thread may keep it from running for as long as it likes. So it does that with no lock held, when the locks have
  * been released (kt_place_self()). Its place is then locked by `own`, as it were: who has to tell the kernel of it
- * meanwhile waits until its mask has been set, which is before it is starved.
+ * meanwhile waits until the kernel has that mask, which is before it is starved there, and goes on. Where that cannot be seen
+ * (somebody else sets its mask, too) he goes on after a while; so the thread, when it finds that others have gone on, looks
+ * whether the kernel has what it should have.
  */
 static bool sets_itself(const struct kt_place *place, const struct kt_group *group)
 {
@@ -247,7 +255,7 @@ void kt_place_await_own(struct kt_place *place, size_t setsize)
 
 	if (!place->own)
 		return;
-	for (unsigned int turn = 0; !has_moved(place, setsize); turn++) {
+	for (unsigned int turn = 0; turn < KT_SPIN_PAUSES + OWN_NAPS && !has_moved(place, setsize); turn++) {
 		/* acquire: pairs with kt_place_self() */
 		if (atomic_load_explicit(&place->own_done, memory_order_acquire)) {
 			error = place->own_error;
@@ -262,58 +270,77 @@ void kt_place_await_own(struct kt_place *place, size_t setsize)
 	place->own = NULL;
 }
 
-/* Both locks are held, and the kernel has answered. */
-static void conclude(struct kt_place *place, struct kt_mask *mask, int error)
+/* By the thread, which has set its mask. True: that was the one it is to have, or no other can be had. */
+static bool conclude_own(struct kt_place *place, struct kt_mask *set)
 {
 	struct kt_group *group = place->group;
+	const int error = place->own_error;
 	const uint64_t now = kt_now();
+	bool settled;
 
-	if (!let_go(place, group,
-	            note_given(place, mask, group->setsize, error, !group->broken, place->own_reason, now), now))
+	/* Others have gone on. The kernel may have changed its mask once more after that, if its CPU went just then; where it
+	 * forbade it, they have told it what there was to tell. */
+	if (!place->own)
+		return error && error != EINVAL;
+	settled = note_given(place, set, group->setsize, error, !group->broken, place->own_reason, now);
+	place->own = NULL;
+	if (!error && set != group->mask)
+		return false; /* it has been decided anew */
+	if (!let_go(place, group, settled, now))
 		group->doubt = true;
+	return true;
 }
 
-/* What k is to set with no lock held, with a reference; NULL: nothing any more. */
-static struct kt_mask *own_mask(struct kthread *k, struct kt_place *place)
+/* The same: `set` it has set (NULL: nothing yet). What it is to set now, with a reference; NULL: nothing any more. */
+static struct kt_mask *next_own(struct kthread *k, struct kt_place *place, struct kt_mask *set)
 {
-	if (!k->place || !place->own_due)
+	const enum kthread_reason reason = place->own_due ? place->own_reason : KTHREAD_REASON_LOST;
+
+	if (!k->place) {
+		place->own = NULL;
 		return NULL;
-	if (sets_itself(place, place->group)) {
-		place->own = kt_mask_get(place->group->mask);
-		atomic_store_explicit(&place->own_done, false, memory_order_relaxed);
-		return place->own;
 	}
-	/* Others have moved it meanwhile. */
-	conclude(place, place->group->mask, give(place, place->group));
-	return NULL;
+	if (set && conclude_own(place, set))
+		return NULL;
+	place->own_due = false;
+	if (!kt_settle(place, place->group, false, reason, kt_now()))
+		place->group->doubt = true;
+	if (!place->own_due)
+		return NULL;
+	place->own = kt_mask_get(place->group->mask);
+	atomic_store_explicit(&place->own_done, false, memory_order_relaxed);
+	return place->own;
 }
 
 void kt_place_self(struct kthread *k)
 {
 	struct kt_place *place = (struct kt_place *)k->place_memory;
-	struct kt_mask *mask;
-	size_t setsize;
+	struct kt_mask *set = NULL;
 
+	kt_log_hold();                         /* not to be cancelled half-way */
 	kt_word_clear(&k->word, W_PLACE_SELF); /* before the mask is looked up: asked again, it looks again */
-	kt_lock(&kt_placement_lock);
-	kt_lock(&place->lock);
-	mask = own_mask(k, place);
-	setsize = mask ? place->group->setsize : 0;
-	place->own_due = false;
-	kt_unlock(&place->lock);
-	kt_unlock(&kt_placement_lock);
-	if (!mask)
-		return;
-	place->own_error = sched_setaffinity(0, setsize, kt_mask_set(mask)) != 0 ? errno : 0;
-	atomic_store_explicit(&place->own_done, true, memory_order_release); /* pairs with kt_place_await_own() */
-	kt_lock(&kt_placement_lock);
-	kt_lock(&place->lock);
-	if (place->own && k->place) /* else others have waited for it, and gone on */
-		conclude(place, mask, place->own_error);
-	place->own = NULL;
-	kt_unlock(&place->lock);
-	kt_unlock(&kt_placement_lock);
-	kt_mask_put(mask);
+	do {
+		struct kt_mask *next;
+		size_t setsize = 0;
+
+		kt_lock(&kt_placement_lock);
+		kt_lock(&place->lock);
+		next = next_own(k, place, set);
+		kt_word_clear(&k->word, W_PLACE_SELF); /* who asks again comes after the place's lock */
+		if (next)
+			setsize = place->group->setsize;
+		place->own_due = false;
+		kt_unlock(&place->lock);
+		kt_unlock(&kt_placement_lock);
+		kt_mask_put(set);
+		set = next;
+		if (set) {
+			place->own_error = sched_setaffinity(0, setsize, kt_mask_set(set)) != 0 ? errno : 0;
+			/* release: pairs with kt_place_await_own() */
+			atomic_store_explicit(&place->own_done, true, memory_order_release);
+		}
+	} while (set);
+	kt_log_release();
 }
 
 /* ---- telling ---------------------------------------------------------------------------------------------------- */

@@ -438,16 +438,32 @@ static void *binds_itself(void *data)
 	return NULL;
 }
 
+/* Came from CPU 3, and goes back there when it is asked to. */
+static void *goes_back(void *data)
+{
+	struct kthread *self;
+	cpu_set_t set;
+
+	CHECK(sched_setaffinity(0, sizeof(set), as_set(CPU(3), &set)) == 0);
+	self = kthread_adopt("goes-back");
+	CHECK(self);
+	atomic_store((atomic_int *)data, gettid());
+	while (!atomic_load(&asks))
+		pause_ns(MS);
+	CHECK0(kthread_unadopt(self));
+	return NULL;
+}
+
 /*
  * Threads that go where a real-time thread leaves them nothing, each in another way: born there, bound there by itself, back
- * from elsewhere. They wait for their CPU, and nobody waits for them.
+ * from elsewhere, back in the mask of before an adoption. They wait for their CPU, and nobody waits for them.
  */
 static void starved(void)
 {
 	int result = 7;
-	atomic_int adopted = 0;
-	pthread_t pthread;
-	struct kthread *born, *back;
+	atomic_int adopted = 0, returned = 0;
+	pthread_t pthread, returning;
+	struct kthread *born, *back, *self;
 	const struct sched_param first = {.sched_priority = 1};
 	struct member *member;
 	cpu_set_t set;
@@ -460,11 +476,14 @@ static void starved(void)
 	/* All real-time threads, as long as they are starved: newer kernels serve others a little in any case. */
 	CHECK(sched_setscheduler(kthread_tid(back), SCHED_FIFO, &first) == 0);
 	CHECK(sched_setscheduler(0, SCHED_FIFO, &first) == 0);
+	CHECK(pthread_create(&returning, NULL, goes_back, &returned) == 0);
+	AWAIT(atomic_load(&returned));
 	real_time_unlimited();
 	real_time_hogs(CPU(3), 2);
 	/* Without the library's help: it may be what does not work. */
 	atomic_store(&asks, true);
 	AWAIT(task_cpus(kthread_tid(back)) == CPU(3));
+	AWAIT(task_cpus(atomic_load(&returned)) == CPU(3));
 	born = kthread_run_on_cpu(asks_where_it_is, &result, 3, "born/%u");
 	CHECK(born);
 	AWAIT(task_cpus(kthread_tid(born)) == CPU(3));
@@ -472,9 +491,12 @@ static void starved(void)
 	AWAIT(atomic_load(&adopted) && task_cpus(atomic_load(&adopted)) == CPU(3));
 
 	CHECK0(kthread_rescan());
+	self = kthread_adopt("self");
+	CHECK(self);
+	CHECK0(kthread_unadopt(self));
 	CHECK(api_mask(born, KTHREAD_MASK_EFFECTIVE) == CPU(3) && api_mask(back, KTHREAD_MASK_LAST_TO) == CPU(3));
 	member = crew_add(KTHREAD, TICKING, KTHREAD_WISH_BOUND, "2,5");
-	crew_settled("three are starved on 3");
+	crew_settled("four are starved on 3");
 	cpu_off(5);
 	crew_settled("and 5 is off");
 	cpu_on(5);
@@ -487,6 +509,7 @@ static void starved(void)
 	AWAIT(atomic_load(&askers) == 2);
 	CHECK(kthread_stop(born) == result && kthread_stop(back) == result);
 	pthread_join(pthread, NULL);
+	pthread_join(returning, NULL);
 	CHECK0(kthread_fini());
 }
 

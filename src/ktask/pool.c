@@ -395,7 +395,7 @@ static bool offer(struct kt_job *job, struct kt_helper *helper, bool asks)
 	const unsigned int claimed = (state & ~(unsigned int)H_KIND) + H_NUMBER + H_CLAIMED;
 	struct kt_recruit *recruit;
 
-	/* is_ending: it was not absent yet when it was picked */
+	/* It may have become absent only after it was picked. */
 	if (kt_helper_kind(state) == H_ABSENT && (is_ending(helper, state) || !kt_helper_make(helper, pool.setsize))) {
 		atomic_store_explicit(&helper->state, claimed - H_CLAIMED, memory_order_release);
 		return false;

@@ -317,8 +317,7 @@ void kt_place_self(struct kthread *k)
 	struct kt_place *place = (struct kt_place *)k->place_memory;
 	struct kt_mask *set = NULL;
 
-	kt_log_hold();                         /* not to be cancelled half-way */
-	kt_word_clear(&k->word, W_PLACE_SELF); /* before the mask is looked up: asked again, it looks again */
+	kt_log_hold(); /* not to be cancelled half-way */
 	do {
 		struct kt_mask *next;
 		size_t setsize = 0;
@@ -326,7 +325,7 @@ void kt_place_self(struct kthread *k)
 		kt_lock(&kt_placement_lock);
 		kt_lock(&place->lock);
 		next = next_own(k, place, set);
-		kt_word_clear(&k->word, W_PLACE_SELF); /* who asks again comes after the place's lock */
+		kt_word_clear(&k->word, W_PLACE_SELF); /* under the lock: who asks for more comes after it */
 		if (next)
 			setsize = place->group->setsize;
 		place->own_due = false;

@@ -791,9 +791,11 @@ static struct crew *watched;
 static void sees_the_thread(struct probe *probe, char what, unsigned int cpu)
 {
 	struct kthread *k = kthread_percpu_thread(&watched->desc, cpu);
+	enum kthread_state state;
 
 	CHECK(k && (what == '-' || watched->cell[cpu].creates == 1));
-	CHECK(state_of(k) == KTHREAD_PARKED || (what == '+' && state_of(k) <= KTHREAD_RUNNING));
+	state = state_of(k); /* it may be about to park */
+	CHECK(state == KTHREAD_PARKED || (what == '+' && state <= KTHREAD_RUNNING));
 	CHECK(what == '-' || watched->cell[cpu].setups == 0);
 }
 
